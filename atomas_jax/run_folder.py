@@ -1,0 +1,93 @@
+"""The run folder, the unit of exchange: what lies where, and how each part is written so that it is whole or absent.
+
+    config.json       every setting of the run        versions.json   of the libraries and the machine's devices
+    tokenizer/        the model's own copy            corpus.json     manifest of the corpus it was trained on
+    log.jsonl         one line a log step             tensorboard/    the same as TensorBoard events
+    checkpoints/      latest states, to resume        best/           the best weights, to use
+    samples/          what the model wrote at each validation
+    evaluation/       predictions and results         report.html     all of it, to look at
+"""
+
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from atomas_jax.errors import UserError
+
+LIBRARIES = ("atomas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece", "pyarrow")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that it appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def write_json(path: Path, value) -> None:
+    """`value` as indented JSON, whole or not at all."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path):
+    """The JSON in a file of a run folder. Raises UserError when it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: {path.parent} is not a complete run folder") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): restore it or name another run folder") from None
+
+
+class RunFolder:
+    """Paths and small files of one run. Making one touches nothing on disk."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.versions = self.path / "versions.json"
+        self.corpus = self.path / "corpus.json"
+        self.tokenizer = self.path / "tokenizer"
+        self.log = self.path / "log.jsonl"
+        self.tensorboard = self.path / "tensorboard"
+        self.checkpoints = self.path / "checkpoints"
+        self.best = self.path / "best"
+        self.samples = self.path / "samples"
+        self.evaluation = self.path / "evaluation"
+        self.report = self.path / "report.html"
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return self.config.is_file()
+
+    def read_config(self) -> dict:
+        """The run's settings. Raises UserError when the folder is no run folder or its settings are damaged."""
+        if not self.path.is_dir():
+            raise UserError(f"no run folder at {self.path}: `atomas train` makes one")
+        if not self.exists():
+            raise UserError(f"{self.path} is not a run folder (it has no config.json)")
+        return read_json(self.config)
+
+    def claim(self) -> None:
+        """Make the folder for a new run. Raises UserError when it cannot be written or holds something else."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if foreign := sorted(entry.name for entry in self.path.iterdir() if entry.name != "tokenizer"):
+                raise UserError(f"{self.path} holds {foreign[0]} but no run: name an empty or a new folder")
+        except OSError as error:
+            raise UserError(f"cannot write the run folder {self.path}: {error.strerror}") from None
+
+    def write_versions(self, devices: list[str]) -> None:
+        """Record what the run runs on."""
+        versions = {name: _version(name) for name in LIBRARIES}
+        write_json(self.versions, {"python": platform.python_version(), **versions, "devices": devices})
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"

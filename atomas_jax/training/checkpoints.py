@@ -1,0 +1,133 @@
+"""Checkpoints by Orbax: the latest states to resume from, the best weights to use."""
+
+import logging
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+
+from atomas_jax.errors import UserError
+from atomas_jax.run_folder import RunFolder
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every stage of every save at INFO and WARNING
+
+
+class Checkpoints:
+    """Saves and restores the training state of a run.
+
+    Two items a step: `weights` (the averaged parameters, what every other command loads) and `state` (all the rest). Saves
+    run in the background and appear under their final name only when complete, so a kill leaves the last good one.
+    """
+
+    def __init__(self, run: RunFolder, keep: int, metric: str):
+        self._latest = ocp.CheckpointManager(
+            run.checkpoints.absolute(),
+            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True),
+        )
+        self._best = ocp.CheckpointManager(
+            run.best.absolute(),
+            options=ocp.CheckpointManagerOptions(max_to_keep=1, create=True, cleanup_tmp_directories=True),
+        )
+        self.metric = metric
+
+    def latest_step(self) -> int | None:
+        """Step of the newest complete checkpoint."""
+        return self._latest.latest_step()
+
+    def save(self, step: int, weights, state) -> None:
+        """Save in the background; returns once the arrays are copied."""
+        if step != self._latest.latest_step():
+            self._latest.save(
+                step, args=ocp.args.Composite(weights=ocp.args.StandardSave(weights), state=ocp.args.StandardSave(state))
+            )
+
+    def restore(self, step: int, weights, state):
+        """(weights, state) of a step, laid out like the given trees of `jax.ShapeDtypeStruct` with shardings.
+
+        Raises:
+          UserError: when the checkpoint is damaged or of another model.
+        """
+        try:
+            restored = self._latest.restore(
+                step,
+                args=ocp.args.Composite(
+                    weights=ocp.args.StandardRestore(weights), state=ocp.args.StandardRestore(state)
+                ),
+            )
+        except (ValueError, KeyError, OSError) as error:
+            raise UserError(
+                f"checkpoint {step} cannot be restored ({_first_line(error)}): delete that step's folder to resume from the one before"
+            ) from None
+        return restored["weights"], restored["state"]
+
+    def save_if_best(self, step: int, weights, metrics: dict[str, float]) -> bool:
+        """Keep these weights if their metric beats the best so far."""
+        best = self.best_metrics()
+        value = metrics[self.metric]
+        if best is not None and not is_better(self.metric, value, best["metrics"][self.metric]):
+            return False
+        for old in self._best.all_steps():  # a resumed run may come by a step again
+            if old >= step:
+                self._best.delete(old)
+        self._best.save(
+            step,
+            args=ocp.args.Composite(
+                weights=ocp.args.StandardSave(weights),
+                metrics=ocp.args.JsonSave({"step": step, "metrics": metrics}),
+            ),
+        )
+        return True
+
+    def best_metrics(self) -> dict | None:
+        """{"step", "metrics"} of the best checkpoint so far."""
+        self._best.wait_until_finished()
+        step = self._best.latest_step()
+        if step is None:
+            return None
+        return self._best.restore(step, args=ocp.args.Composite(metrics=ocp.args.JsonRestore()))["metrics"]
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        for manager in (self._latest, self._best):
+            manager.wait_until_finished()
+            manager.close()
+
+
+def is_better(metric: str, value: float, than: float) -> bool:
+    """Losses and ranks fall, everything else rises."""
+    falls = any(word in metric for word in ("loss", "language", "global", "hierarchy", "level", "rank"))
+    return value < than if falls else value > than
+
+
+def load_weights(run: RunFolder, which: str, like):
+    """The averaged parameters of a run: `which` is "best", "latest" or a step; `like` a tree of `jax.ShapeDtypeStruct`.
+
+    "best" falls back to the latest where no validation has been run. Raises UserError when there is no such checkpoint or
+    it does not fit the configuration.
+    """
+    folder, step = _find(run, which)
+    try:
+        weights = ocp.StandardCheckpointer().restore(folder / "weights", like)
+    except (ValueError, KeyError, OSError) as error:
+        raise UserError(f"checkpoint {folder} cannot be read ({_first_line(error)})") from None
+    return jax.tree.map(jax.numpy.asarray, weights), step
+
+
+def _find(run: RunFolder, which: str) -> tuple[Path, int]:
+    latest, best = _steps(run.checkpoints), _steps(run.best)
+    if which == "best" and best:
+        return run.best.absolute() / str(max(best)), max(best)
+    if which in ("best", "latest") and latest:
+        return run.checkpoints.absolute() / str(max(latest)), max(latest)
+    if which.isdigit() and int(which) in latest:
+        return run.checkpoints.absolute() / which, int(which)
+    have = ", ".join(map(str, sorted(latest))) or "none"
+    raise UserError(f"{run.path} has no checkpoint {which!r}; steps saved: {have}")
+
+
+def _steps(folder: Path) -> list[int]:
+    return [int(entry.name) for entry in folder.glob("*") if entry.name.isdigit() and (entry / "weights").is_dir()]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,58 @@
+"""Settings of the optimiser and of the training run."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """What turns gradients into updates."""
+
+    name: Literal["adamw", "adafactor"] = "adamw"
+    learning_rate: float = 1e-3
+    """Peak of the schedule."""
+    schedule: Literal["constant", "linear", "cosine", "rsqrt"] = "cosine"
+    """After the warm-up: stay, fall to 0 in a line or a half cosine at the last step, or fall with 1/sqrt(step)."""
+    warmup_steps: int = 100
+    """Steps of linear rise from 0."""
+    weight_decay: float = 0.0
+    """Decoupled, on kernels and embeddings only; multiplied by the learning rate."""
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-8
+    clip: float = 1.0
+    """Largest global norm of the gradient; 0 does not clip."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Length, seed, and what is written when."""
+
+    steps: int = 1000
+    """Optimiser steps in all."""
+    seed: int = 42
+    """Every random choice of a run is a function of this and the step."""
+    accumulate: int = 1
+    """Parts a batch is cut into, one after another, to save memory; must divide batches.pairs. The hierarchical alignment sees
+    the pairs of one part; language and global terms are those of the whole batch (the momentum form's keys, that is)."""
+    log_every: int = 20
+    """Steps between lines of the log, and between looks at the device."""
+    validate_every: int = 500
+    """Steps between validations; 0 validates at the end only."""
+    validation_pairs: int = 512
+    """First rows of the validation split that are looked at during training."""
+    samples: int = 8
+    """Validation pairs captioned and generated at each validation, for reading."""
+    save_every: int = 500
+    """Steps between checkpoints."""
+    save_minutes: float = 10.0
+    """A checkpoint is also due this many minutes after the last one."""
+    keep: int = 2
+    """Latest checkpoints kept, beside the best."""
+    best: str = "language"
+    """Validation metric whose best checkpoint is kept; see the names in log.jsonl. Of losses and ranks the lowest is best, of
+    everything else the highest."""
+    refusals: int = 20
+    """Steps in a row whose loss or gradient may be non-finite before the run stops. Each such step changes no parameter."""
+    tensorboard: bool = True
+    """Write TensorBoard events beside log.jsonl."""

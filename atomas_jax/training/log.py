@@ -1,0 +1,47 @@
+"""The run's log: JSON lines as the truth, TensorBoard events beside them."""
+
+import json
+import time
+
+from atomas_jax.run_folder import RunFolder, write_whole
+
+
+class Log:
+    """Appends lines {"step", "kind", "time", name: value ...} to log.jsonl.
+
+    A resumed run passes the step it restarts from: lines after it are dropped, for they will be written again.
+    """
+
+    def __init__(self, run: RunFolder, resume_step: int, tensorboard: bool):
+        if run.log.exists():
+            kept = [line for line in run.log.read_text(encoding="utf-8").splitlines() if _step(line) <= resume_step]
+            write_whole(run.log, "".join(line + "\n" for line in kept))
+        self._file = run.log.open("a", encoding="utf-8")
+        self._events = None
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self._events = SummaryWriter(str(run.tensorboard), purge_step=resume_step + 1 if resume_step else None)
+
+    def write(self, step: int, kind: str, values: dict) -> None:
+        """One line. `kind` is "train", "validation" or "event"; `values` are numbers or short strings."""
+        line = {"step": step, "kind": kind, "time": round(time.time(), 3), **values}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        if self._events:
+            for name, value in values.items():
+                if isinstance(value, int | float):
+                    self._events.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._events:
+            self._events.close()
+
+
+def _step(line: str) -> float:
+    """Step of a log line; a line cut short by a kill sorts last and is dropped."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return float("inf")
