@@ -1,0 +1,1 @@
+"""Molecules and their language: the only home of rdkit."""
