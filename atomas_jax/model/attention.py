@@ -1,0 +1,164 @@
+"""T5's attention: no biases in the projections, no scaling of the logits, one relative position bias for a whole stack.
+
+Dimension letters: B batch, L length, D width, H heads, K head width, Q queries, S keys.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float
+
+from atomas_jax.model.configuration import T5Config
+
+MASKED = -1e9
+"""Added to the logits of hidden keys. Finite, so that a row with nothing to see gives a number and no NaN; in float32
+`exp` of it is exactly zero beside any visible key."""
+
+
+def mask_bias(mask: Bool[Array, "B S"]) -> Float[Array, "B 1 1 S"]:
+    """Additive float32 bias that hides the keys where `mask` is False."""
+    return jnp.where(mask, 0.0, MASKED)[:, None, None, :].astype(jnp.float32)
+
+
+def causal_bias(length: int) -> Float[Array, "1 1 L L"]:
+    """Additive float32 bias that hides from each query the keys after it."""
+    visible = np.tril(np.ones((length, length), bool))
+    return jnp.where(visible, 0.0, MASKED)[None, None].astype(jnp.float32)
+
+
+def relative_buckets(distances: np.ndarray, buckets: int, max_distance: int, bidirectional: bool) -> np.ndarray:
+    """Bucket of each relative position (key minus query) in tokens; int32, shape of `distances`.
+
+    Half of the buckets are single positions, the rest grow logarithmically up to `max_distance` (Raffel et al. 2020,
+    section 2.1). With `bidirectional` one half of the buckets is for keys after the query; else those keys share bucket
+    0. The logarithm is taken in float32, as the published models did: at powers of two the rounding decides.
+    """
+    distances = np.asarray(distances)
+    offset = np.zeros(distances.shape, np.int32)
+    if bidirectional:
+        buckets //= 2
+        offset = np.where(distances > 0, buckets, 0).astype(np.int32)
+        behind = np.abs(distances)
+    else:
+        behind = np.maximum(-distances, 0)
+    exact = buckets // 2
+    ratio = np.maximum(behind, 1).astype(np.float32) / np.float32(exact)
+    steps = np.log(ratio) / np.float32(np.log(max_distance / exact)) * np.float32(buckets - exact)
+    far = np.minimum(exact + steps.astype(np.int32), buckets - 1)
+    return offset + np.where(behind < exact, behind, far).astype(np.int32)
+
+
+class RelativeBias(nn.Module):
+    """The learned bias of a key's distance from its query, one number a bucket and head."""
+
+    config: T5Config
+    bidirectional: bool
+
+    def setup(self):
+        config = self.config
+        init = nn.with_logical_partitioning(
+            nn.initializers.normal(config.d_model**-0.5), ("relative_buckets", "attention_heads")
+        )
+        shape = (config.relative_attention_buckets, config.num_heads)
+        self.embedding = self.param("embedding", init, shape, jnp.float32)
+
+    def __call__(self, queries: int, keys: int) -> Float[Array, "1 H Q S"]:
+        """Bias of every key for every query, float32."""
+        by_distance = distance_bias(self.embedding, self.config, 1 - queries, keys - 1, self.bidirectional)
+        return _spread(by_distance, queries, keys)[None]
+
+
+def distance_bias(
+    embedding: Float[Array, "buckets H"], config: T5Config, first: int, last: int, bidirectional: bool
+) -> Float[Array, "H distances"]:
+    """Bias of the relative positions first, first + 1, ..., last."""
+    buckets = relative_buckets(
+        np.arange(first, last + 1),
+        config.relative_attention_buckets,
+        config.relative_attention_max_distance,
+        bidirectional,
+    )
+    return jnp.take(embedding, buckets, axis=0).T
+
+
+def _spread(by_distance: Float[Array, "H distances"], queries: int, keys: int) -> Float[Array, "H Q S"]:
+    """Lay the bias of distances 1 - queries ... keys - 1 along the diagonals of a matrix.
+
+    Repeating a row of width w + 1 and reading it in rows of width w shifts each row by one. Its gradient is a sum over
+    the copies, where a gather of L x L buckets would scatter into 32 cells.
+    """
+    heads, width = by_distance.shape
+    rows = jnp.pad(by_distance, ((0, 0), (0, 1)))
+    rows = jnp.broadcast_to(rows[:, None], (heads, queries, width + 1)).reshape(heads, -1)
+    rows = rows[:, queries - 1 : queries - 1 + queries * width]
+    return rows.reshape(heads, queries, width)[:, :, :keys]
+
+
+def attend(
+    queries: Float[Array, "B H Q K"],
+    keys: Float[Array, "B H S K"],
+    values: Float[Array, "B H S K"],
+    bias: Float[Array, "#B #H #Q S"],
+    dropout=lambda weights: weights,
+) -> Float[Array, "B H Q K"]:
+    """Softmax attention with an additive bias: logits and softmax in float32, result in the type of `values`."""
+    logits = jnp.einsum("bhqk,bhsk->bhqs", queries, keys, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(logits + bias, axis=-1).astype(values.dtype)
+    return jnp.einsum("bhqs,bhsk->bhqk", dropout(weights), values)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with kernels [D, H*K]: two dimensions, so that Adafactor factors them and they shard simply.
+
+    Activations in `config.dtype`, parameters float32.
+    """
+
+    config: T5Config
+
+    def setup(self):
+        config = self.config
+        inner = config.num_heads * config.d_kv
+        self.query = self._projection(inner, (config.d_model * config.d_kv) ** -0.5, ("embed", "heads"))
+        self.key = self._projection(inner, config.d_model**-0.5, ("embed", "heads"))
+        self.value = self._projection(inner, config.d_model**-0.5, ("embed", "heads"))
+        self.out = self._projection(config.d_model, inner**-0.5, ("heads", "embed"))
+        # T5 draws one mask for all queries (Mesh TensorFlow broadcasts over the length); it is also cheaper to draw.
+        self.dropout = nn.Dropout(config.dropout, broadcast_dims=(-2,))
+
+    def _projection(self, features: int, deviation: float, axes: tuple[str, str]) -> nn.Dense:
+        init = nn.with_logical_partitioning(nn.initializers.normal(deviation), axes)
+        return nn.Dense(features, use_bias=False, dtype=jnp.dtype(self.config.dtype), kernel_init=init)
+
+    def _split(self, projected: Float[Array, "B L HK"]) -> Float[Array, "B H L K"]:
+        batch, length, _ = projected.shape
+        return projected.reshape(batch, length, self.config.num_heads, self.config.d_kv).transpose(0, 2, 1, 3)
+
+    def keys_values(self, source: Float[Array, "B S D"]) -> tuple[Float[Array, "B H S K"], Float[Array, "B H S K"]]:
+        """Keys and values of `source`, ready for `attend_to`; what a decoding cache holds."""
+        return self._split(self.key(source)), self._split(self.value(source))
+
+    def attend_to(
+        self,
+        x: Float[Array, "B Q D"],
+        keys: Float[Array, "B H S K"],
+        values: Float[Array, "B H S K"],
+        bias: Float[Array, "#B #H #Q S"],
+        deterministic: bool = True,
+    ) -> Float[Array, "B Q D"]:
+        """The states `x` attend to given keys and values."""
+        mixed = attend(
+            self._split(self.query(x)), keys, values, bias, lambda weights: self.dropout(weights, deterministic)
+        )
+        batch, _, queries, _ = mixed.shape
+        return self.out(mixed.transpose(0, 2, 1, 3).reshape(batch, queries, -1))
+
+    def __call__(
+        self,
+        x: Float[Array, "B Q D"],
+        source: Float[Array, "B S D"],
+        bias: Float[Array, "#B #H #Q S"],
+        deterministic: bool = True,
+    ) -> Float[Array, "B Q D"]:
+        """The states `x` attend to `source`."""
+        return self.attend_to(x, *self.keys_values(source), bias, deterministic)
