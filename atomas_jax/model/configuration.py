@@ -45,6 +45,8 @@ class AlignmentConfig:
     """Width of the global embedding z."""
     ratios: tuple[float, ...] = (0.25, 0.5)
     """Clusters of a level per token of the level below: a string of L tokens has ceil(ratio * L) of them."""
+    clustering: Literal["density-peaks", "spans"] = "density-peaks"
+    """Which tokens merge: neighbours in the space of states (published), or equal spans of the string (an ablation)."""
     neighbours: int = 3
     """k of the density-peak clustering; the token itself is one of them."""
     attention_heads: int = 8
