@@ -1,0 +1,41 @@
+"""Tokenizers by name for BLEU and METEOR of captions. A number means nothing without the name of the one that made it."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from atomas_jax.errors import UserError
+
+Tokenize = Callable[[Sequence[str]], list[list[str]]]
+
+_WORDS = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*|[^\w\s]|_")
+_LONGEST = 512  # WordPieces kept of a caption, as the field's evaluators do
+
+
+def words(_vocabulary: Path | None = None) -> Tokenize:
+    """Lower-cased words, numbers (with their decimals) and single punctuation marks; every other character but blanks is kept."""
+    return lambda texts: [_WORDS.findall(text.lower()) for text in texts]
+
+
+def scibert(vocabulary: Path | None) -> Tokenize:
+    """WordPieces of a BERT vocabulary file, lower-cased, no special tokens, cut at 512.
+
+    With `scibert_scivocab_uncased` this is the tokenizer of MolT5's evaluation. Raises `UserError` without a readable vocabulary.
+    """
+    from tokenizers import BertWordPieceTokenizer
+
+    if vocabulary is None:
+        raise UserError("SciBERT tokens need its vocabulary: give the vocab.txt of allenai/scibert_scivocab_uncased")
+    try:
+        pieces = Path(vocabulary).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the SciBERT vocabulary {vocabulary}: {error}") from None
+    table = {piece.rstrip("\r"): index for index, piece in enumerate(pieces) if piece.strip()}
+    if "[UNK]" not in table:
+        raise UserError(f"{vocabulary} is not a BERT vocabulary: one piece a line, [UNK] among them")
+    tokenizer = BertWordPieceTokenizer(vocab=table, lowercase=True)
+    tokenizer.enable_truncation(_LONGEST)
+    return lambda texts: [e.tokens for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+
+TOKENIZERS: dict[str, Callable[[Path | None], Tokenize]] = {"words": words, "scibert": scibert}
