@@ -19,6 +19,14 @@ class Lost:
     string: str
     back: str
 
+    def excerpt(self, text: str, width: int = 60) -> str:
+        """`width` characters of `text` (the string or what came back) about the first difference between the two."""
+        pairs = enumerate(zip(self.string, self.back))
+        first = next((place for place, (a, b) in pairs if a != b), min(len(self.string), len(self.back)))
+        start = max(0, first - width // 2)
+        shown = repr(text[start : start + width])
+        return ("..." if start else "") + shown + ("..." if len(text) > start + width else "")
+
 
 @dataclass(frozen=True)
 class Report:
@@ -67,7 +75,10 @@ class Report:
         if self.lost:
             lines += ["", f"the first {len(self.lost)} of {self.count - self.lossless:,} strings lost"]
             for lost in self.lost:
-                lines += [f"  line {lost.line}: {_short(lost.string)}", f"    came back: {_short(lost.back)}"]
+                lines += [
+                    f"  line {lost.line}: {lost.excerpt(lost.string)}",
+                    f"    came back: {lost.excerpt(lost.back)}",
+                ]
         return "\n".join(lines)
 
 
@@ -126,8 +137,3 @@ def _percent(part: int, whole: int) -> str:
 
 def _shown(character: str) -> str:
     return character if character.isprintable() and not character.isspace() else repr(character)[1:-1]
-
-
-def _short(string: str, width: int = 100) -> str:
-    shown = repr(string)
-    return shown if len(shown) <= width else shown[: width - 3] + "..."

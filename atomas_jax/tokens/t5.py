@@ -1,13 +1,13 @@
 r"""T5's own vocabulary, with the characters it lacks.
 
-The `spiece.model` of T5 (Raffel et al. 2020) has 32,000 pieces and knows neither the backslash of SMILES nor `{ } ~ ^ <` and the
-backquote. The tables of T5 checkpoints have 32,128 rows: 32,000-32,099 are the sentinels of its pre-training and 32,100-32,127
-are free. Here the missing characters and the two start tokens take the first of the free ones, so that the tables of any T5
-checkpoint fit and no id that T5 uses changes its meaning.
+The `spiece.model` of T5 (Raffel et al. 2020) has 32,000 pieces and knows neither the backslash of SMILES nor
+`{ } ~ ^ <` and the backquote. The tables of T5 checkpoints have 32,128 rows: 32,000-32,099 are the sentinels of its
+pre-training and 32,100-32,127 are free. Here the missing characters and the two start tokens take the first of the free
+ones, so that the tables of any T5 checkpoint fit and no id that T5 uses changes its meaning.
 
-Of the model's own preparation of strings one thing is changed: blanks are no longer collapsed or trimmed (T5 has a piece for
-a single blank), which makes printable ASCII lossless. Its normalisation (nmt_nfkc) stays, because the ids of all other strings have
-to remain T5's: tabs and line breaks become blanks and "℃" becomes "°C".
+Of the model's own preparation of strings one thing is changed: blanks are no longer collapsed or trimmed (T5 has a
+piece for a single blank), which makes printable ASCII lossless. Its normalisation (nmt_nfkc) stays, because the ids of
+all other strings have to remain T5's: tabs and line breaks become blanks and "℃" becomes "°C".
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ _Piece = sentencepiece_model_pb2.ModelProto.SentencePiece
 
 
 def extended_model(path: str | Path) -> tuple[bytes, str, dict]:
-    """T5's model with sentinels, missing characters and start tokens appended: (model bytes, kind, record of the making).
+    """T5's model with sentinels, missing characters and start tokens appended, as the arguments of `Tokenizer`.
 
     Raises `UserError` when the file at `path` is missing or is not the 32,000-piece T5 model.
     """
@@ -44,7 +44,7 @@ def extended_model(path: str | Path) -> tuple[bytes, str, dict]:
     if present := known.intersection(MISSING):
         raise UserError(f"{path} is not T5's vocabulary: it has {' '.join(sorted(present))} already")
 
-    # The lowest score there is: were it lower, that of an unknown character, which is derived from it, would change too.
+    # The lowest score there is. Were it lower, the score of unknown characters, derived from the lowest, would change.
     score = min(p.score for p in model.pieces if p.type == _Piece.NORMAL)
     for k in reversed(range(SENTINELS)):  # T5 counts them down: <extra_id_0> is the last id
         model.pieces.add(piece=f"<extra_id_{k}>", score=0.0, type=_Piece.CONTROL)

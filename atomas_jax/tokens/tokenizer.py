@@ -82,6 +82,8 @@ class Tokenizer:
         if kind not in ("atomwise", "t5"):
             raise UserError(f"tokenizer kind {kind!r} is unknown: it is 'atomwise' or 't5'")
         try:
+            if not model:
+                raise RuntimeError("no bytes")  # SentencePiece takes them for a model not yet given
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except (RuntimeError, OSError) as error:
             raise UserError(
@@ -119,6 +121,7 @@ class Tokenizer:
         settings = json.dumps(self._settings(), sort_keys=True).encode()
         self.sha256 = hashlib.sha256(len(model).to_bytes(8, "big") + model + settings).hexdigest()
 
+        # What decoding writes for each id; ids of the other modality write nothing. T5's pieces are of both.
         self._text_surfaces = tuple(s if text else b"" for s, text in zip(self.surfaces, self.text_ids.tolist()))
         self._smiles_surfaces = tuple(
             s if smiles else b"" for s, smiles in zip(self.surfaces, self.smiles_ids.tolist())
@@ -126,7 +129,7 @@ class Tokenizer:
         if kind == "t5":
             unknown = _REPLACEMENT.encode()
             self._text_surfaces = (*self._text_surfaces[:2], unknown, *self._text_surfaces[3:])
-            self._smiles_surfaces = (*self._smiles_surfaces[:2], unknown, *self._smiles_surfaces[3:])
+            self._smiles_surfaces = self._text_surfaces
         self._byte_ids = {s[0]: i for i, (s, role) in enumerate(zip(self.surfaces, self.roles)) if role == Role.BYTE}
         self._outer = {
             s.decode(): i for i, (s, role) in enumerate(zip(self.surfaces, self.roles)) if role == Role.OUTER

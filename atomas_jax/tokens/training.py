@@ -31,10 +31,10 @@ def train(
 ) -> Tokenizer:
     """Learns a tokenizer from texts and SMILES; the same input and settings give the same bytes.
 
-    The ids are, in order: pad, end, unknown, the two start tokens, 256 bytes, the text pieces (SentencePiece unigram, as
-    many as are left of `vocab_size`), the SMILES pieces outside brackets with the bracket atoms frequent in `smiles`,
-    the pieces inside. Memory is bounded by `text_sample`, however long the iterators are; `texts` is read to its end
-    before `smiles`.
+    The ids are, in order: pad, end, unknown, the two start tokens, 256 bytes, the text pieces (SentencePiece unigram,
+    as many as are left of `vocab_size`), the SMILES pieces outside brackets with the bracket atoms frequent in
+    `smiles`, the pieces inside. Memory is bounded by `text_sample`, however long the iterators are; `texts` is
+    read to its end before `smiles`.
 
     Args:
       texts: captions; a uniform sample of them trains the text pieces.
