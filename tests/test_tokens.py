@@ -189,6 +189,7 @@ def spoil(name: str, content: bytes):
         (spoil("tokenizer.json", b"{"), "no tokenizer description"),
         (spoil("tokenizer.json", b"[1]"), "no tokenizer description"),
         (spoil("tokenizer.json", b"\xff\xfe"), "no tokenizer description"),
+        (spoil("tokenizer.json", b'{"format": 1, "kind": "t5", "training": 3}'), "no tokenizer description"),
         (spoil("tokenizer.json", b'{"format": 99, "kind": "atomwise"}'), "format 99"),
         (spoil("tokenizer.json", b'{"format": 1, "kind": "bpe"}'), "kind 'bpe' is unknown"),
         (spoil("tokenizer.json", b'{"format": 1, "kind": "atomwise", "vocab_size": 7}'), "do not belong together"),
@@ -209,6 +210,10 @@ def test_a_cut_model_and_a_missing_folder_are_refused(tokenizer, tmp_path):
         (tmp_path / "spiece.model").write_bytes(model[: int(len(model) * share)])
         with pytest.raises(UserError):
             Tokenizer.load(tmp_path)
+    middle = len(model) // 2  # a damaged byte that SentencePiece would not notice
+    (tmp_path / "spiece.model").write_bytes(model[:middle] + bytes([model[middle] ^ 1]) + model[middle + 1 :])
+    with pytest.raises(UserError):
+        Tokenizer.load(tmp_path)
     with pytest.raises(UserError, match="no tokenizer folder"):
         Tokenizer.load(tmp_path / "nowhere")
 

@@ -97,10 +97,8 @@ class Tokenizer:
         self.pad_id, self.eos_id, self.unk_id = processor.pad_id(), processor.eos_id(), processor.unk_id()
         self.text_start_id: int = processor.piece_to_id(TEXT_START)
         self.smiles_start_id: int = processor.piece_to_id(SMILES_START)
-        if (self.pad_id, self.eos_id, self.unk_id) != (0, 1, 2) or self.unk_id in (
-            self.text_start_id,
-            self.smiles_start_id,
-        ):
+        starts = (self.text_start_id, self.smiles_start_id)
+        if (self.pad_id, self.eos_id, self.unk_id) != (0, 1, 2) or self.unk_id in starts:
             raise UserError(
                 "the SentencePiece model is not one of atomas_jax: it wants pad 0, end 1, unknown 2 and start tokens; "
                 "make one with `atomas tokenizer train`, or Tokenizer.from_t5 for T5's spiece.model"
@@ -130,13 +128,9 @@ class Tokenizer:
             unknown = _REPLACEMENT.encode()
             self._text_surfaces = (*self._text_surfaces[:2], unknown, *self._text_surfaces[3:])
             self._smiles_surfaces = self._text_surfaces
-        self._byte_ids = {s[0]: i for i, (s, role) in enumerate(zip(self.surfaces, self.roles)) if role == Role.BYTE}
-        self._outer = {
-            s.decode(): i for i, (s, role) in enumerate(zip(self.surfaces, self.roles)) if role == Role.OUTER
-        }
-        self._inner = {
-            s.decode(): i for i, (s, role) in enumerate(zip(self.surfaces, self.roles)) if role == Role.INNER
-        }
+        self._byte_ids = {surface[0]: i for surface, i in self._ids_of(Role.BYTE)}
+        self._outer = {surface.decode(): i for surface, i in self._ids_of(Role.OUTER)}
+        self._inner = {surface.decode(): i for surface, i in self._ids_of(Role.INNER)}
         if kind == "atomwise":
             if len(self._byte_ids) != 256 or Role.OPEN not in self.roles or Role.CLOSE not in self.roles:
                 raise UserError(
@@ -158,20 +152,21 @@ class Tokenizer:
                 raise UserError(f"{folder} holds no {name}: a tokenizer folder has {MODEL_FILE} and {SETTINGS_FILE}")
         try:
             settings = json.loads((folder / SETTINGS_FILE).read_text("utf-8"))
-            written, kind, training = settings["format"], settings["kind"], settings.get("training", {})
+            written, kind, training = settings["format"], settings["kind"], dict(settings.get("training", {}))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{folder / SETTINGS_FILE} is no tokenizer description: {error!r}") from error
         if written != FORMAT:
-            raise UserError(
-                f"{folder / SETTINGS_FILE} has format {written!r}; this version of atomas_jax reads format {FORMAT}"
-            )
+            raise UserError(f"{folder / SETTINGS_FILE} has format {written!r}; this atomas_jax reads format {FORMAT}")
         try:
             tokenizer = cls((folder / MODEL_FILE).read_bytes(), kind, training)
         except UserError as error:
             raise UserError(f"{folder}: {error}") from error
-        recorded = {name: settings.get(name) for name in tokenizer._settings()}
-        if recorded != tokenizer._settings():
-            raise UserError(f"{folder}: {MODEL_FILE} and {SETTINGS_FILE} do not belong together (their ids differ)")
+        expected = {**tokenizer._settings(), "sha256": tokenizer.sha256}
+        if differ := [name for name, value in expected.items() if settings.get(name) != value]:
+            raise UserError(
+                f"{folder}: {MODEL_FILE} and {SETTINGS_FILE} do not belong together, or one is damaged "
+                f"({', '.join(differ)} differ)"
+            )
         return tokenizer
 
     @classmethod
@@ -265,6 +260,9 @@ class Tokenizer:
                 return Role.OPEN if piece == MARK + "[" else Role.OUTER
             return Role.CONTROL
         return Role.CONTROL if processor.is_unknown(i) or processor.is_unused(i) else Role.TEXT
+
+    def _ids_of(self, role: Role) -> list[tuple[bytes, int]]:
+        return [(self.surfaces[i], i) for i, each in enumerate(self.roles) if each == role]
 
     def _settings(self) -> dict:
         return {
