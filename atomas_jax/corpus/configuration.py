@@ -116,8 +116,9 @@ class SplitConfig:
     """How the rows of `sources` become train, validation and test. All rows of a molecule go into one split."""
 
     method: Literal["given", "random", "scaffold"] = "given"
-    """given: all to train, save what `rows_from` takes. random: by a hash of the molecule. scaffold: by a hash of the
-    Bemis-Murcko scaffold; a molecule without rings is its own scaffold."""
+    """given: all to train, save what `rows_from` takes. random: by a hash of the molecule without stereo marks, so
+    that stereo twins stay together. scaffold: by a hash of the Bemis-Murcko scaffold; a molecule without rings is its
+    own scaffold."""
     validation: float = 0.05
     """Expected share of groups in validation (random and scaffold)."""
     test: float = 0.05

@@ -166,6 +166,8 @@ class PreparedWriter:
             self._close()
             for path in self.folder.glob("*.partial"):
                 path.unlink()
+            with contextlib.suppress(OSError):  # not empty: there was something before
+                self.folder.rmdir()
 
 
 class _Buffer:

@@ -70,12 +70,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One refused row: where it is, why, and the beginning of it."""
+    """One refused row: where it is, why (a kind to count by, then ": " and what is particular), and its beginning.
+
+    text: the caption where it could be read, so that a held-out row without a molecule still holds out its caption.
+    """
 
     file: str
     line: int
     reason: str
     raw: str
+    text: str = ""
 
 
 def read(source: Source, captions: bool = True) -> Iterator[Record | Reject]:
@@ -205,14 +209,14 @@ def _hub_rows(name, split):
 def _json_lines(source, path):
     for number, line, raw in _lines(source, path):
         if line is None:
-            yield number, f"bytes that are not {source.encoding}", raw
+            yield number, f"undecodable bytes: not {source.encoding}", raw
         elif line.strip():
             try:
                 row = json.loads(line)
             except ValueError as error:
                 yield number, f"not JSON: {error}", raw
             else:
-                yield number, row if isinstance(row, dict) else "not a JSON object", raw
+                yield number, row if isinstance(row, dict) else "not JSON: no object", raw
 
 
 # ---- rows to records
@@ -231,7 +235,7 @@ def _from_rows(source, rows, captions):
         shown = raw or json.dumps(row, ensure_ascii=False, default=str)
         missing = [name for name in columns[:2] if name and name not in row]
         if missing:
-            yield _reject(source, number, f"no {missing[0]!r} in this row", shown)
+            yield _reject(source, number, f"missing column: {missing[0]}", shown)
             continue
         smiles, text, row_id = (None if not name else row.get(name) for name in columns)
         if isinstance(smiles, (list, dict)) or isinstance(text, (list, dict)):
@@ -265,7 +269,7 @@ def _from_table(source, kind, path, captions):
         if isinstance(cells, str):
             yield _reject(source, number, cells, raw)
         elif len(cells) != width:
-            yield _reject(source, number, f"{len(cells)} columns where the first line has {width}", raw)
+            yield _reject(source, number, f"wrong number of columns: {len(cells)}, the first line has {width}", raw)
         else:
             smiles, text, row_id = (None if i is None else cells[i] for i in indices)
             yield _record(source, number, smiles, text, row_id, raw, captions)
@@ -276,7 +280,7 @@ def _from_table(source, kind, path, captions):
 def _literal_rows(lines, delimiter, source):
     for number, line, raw in lines:
         if line is None:
-            yield number, f"bytes that are not {source.encoding}", raw
+            yield number, f"undecodable bytes: not {source.encoding}", raw
         elif line.strip(" "):
             yield number, line.split(delimiter), line
 
@@ -309,7 +313,9 @@ def _quoted_rows(lines, delimiter, source):
         if any(text is None for _, text, _ in record):
             # The damaged line may be the end of this record or a later row: refuse the first, look at the rest again.
             reason = (
-                f"bytes that are not {source.encoding}" if record[0][1] is None else "a record with undecodable bytes"
+                f"undecodable bytes: not {source.encoding}"
+                if record[0][1] is None
+                else "undecodable bytes: in a later line of the record"
             )
             yield number, reason, raw
             waiting.extendleft(reversed(record[1:]))
@@ -333,7 +339,7 @@ def _from_smiles_list(source, path):
     """One SMILES a line, optionally a blank or tab and a name; a first line "smiles ..." is a header."""
     for number, line, raw in _lines(source, path):
         if line is None:
-            yield _reject(source, number, f"bytes that are not {source.encoding}", raw)
+            yield _reject(source, number, f"undecodable bytes: not {source.encoding}", raw)
             continue
         smiles, *name = line.split(source.delimiter or None, 1) if line.strip() else [""]
         if not line.strip() or (number == 1 and smiles.lower() in SMILES_COLUMNS):
@@ -371,7 +377,7 @@ def _record(source, number, smiles, text, row_id, raw, captions):
     if captions and not text.strip():
         return _reject(source, number, "empty caption", raw)
     if max(len(smiles), len(text)) > LONGEST_CELL:
-        return _reject(source, number, f"a cell of more than {LONGEST_CELL:,} characters", raw)
+        return _reject(source, number, f"too long: a cell of more than {LONGEST_CELL:,} characters", raw)
     if source.backslashes == "fixed":
         smiles = smiles.replace("\\\\", "\\")
     row_id = str(number) if row_id in (None, "") else str(row_id)

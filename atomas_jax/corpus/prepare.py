@@ -1,0 +1,344 @@
+"""Preparing a corpus: from sources to a folder that training reads.
+
+Two passes. The first reads every source, finds each row's molecule in worker processes, merges duplicates, refuses what
+is held out, and spools what stays to disk. Then rows are divided into splits and, if asked, a tokenizer is trained on
+the training rows. The second pass turns strings into token ids in workers and writes the prepared corpus. Results come
+back in the order of the input, so the bytes written do not depend on the number of workers. Memory grows by 16-byte
+digests of molecules and pairs only.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import islice, pairwise
+from pathlib import Path
+
+import numpy as np
+
+from atomas_jax.corpus import splits
+from atomas_jax.corpus.accounts import Lengths, SourceAccount, expected_rows, origin, versions
+from atomas_jax.corpus.configuration import CorpusConfig, Source
+from atomas_jax.corpus.curation import Curated, Duplicates, HeldOut, digest, refuse
+from atomas_jax.corpus.pool import cores, ordered_map
+from atomas_jax.corpus.prepared import SPLITS, PreparedWriter
+from atomas_jax.corpus.progress import bars
+from atomas_jax.corpus.readers import Record, Reject, read
+from atomas_jax.corpus.spool import Spool
+from atomas_jax.corpus.stages import Encode, Examine, phrases_json
+from atomas_jax.errors import UserError
+from atomas_jax.tokens.tokenizer import Tokenizer
+
+CHUNK = 256
+"""Rows a worker takes at a time."""
+_REFUSED = len(SPLITS)
+
+
+def prepare(
+    config: CorpusConfig, folder: str | Path, *, workers: int = 0, overwrite: bool = False, progress: bool = True
+) -> dict:
+    """Make a prepared corpus in `folder` and return its manifest.
+
+    workers: processes; 0 takes one a core. overwrite: replace a finished corpus in `folder`. progress: bars on standard
+    error. The same input and settings give the same bytes, whatever the number of workers.
+
+    Raises `UserError` for settings that exclude each other, a source that cannot be read, a folder that cannot be
+    written, or when no training row is left. The folder then holds no corpus.
+    """
+    splits.check(config.split)
+    _check(config)
+    tokenizer = None if config.tokenizer == "train" else _load_tokenizer(config.tokenizer)
+    accounts = _accounts(config)
+    workers = workers or cores()
+    with PreparedWriter(folder, overwrite) as writer, bars(progress) as shown:
+        spool = Spool(writer.folder / "spool.partial")
+        try:
+            _gather(config, accounts, writer, spool, workers, shown)
+        finally:
+            spool.close()
+        routes = _route(config, accounts, writer, spool)
+        if not (routes == SPLITS.index("train")).any():
+            raise UserError(f"no training row is left: {_losses(accounts)}")
+        if tokenizer is None:
+            tokenizer = _train_tokenizer(config, spool, routes, shown)
+        lengths, molecules, unknown = _encode(config, tokenizer, spool, routes, writer, workers, shown)
+        spool.path.unlink()
+        tokenizer.save(writer.tokenizer_folder)
+        manifest = {
+            "counts": _counts(accounts, molecules),
+            "lengths": {name: each.as_dict() for name, each in lengths.items()},
+            "rows_with_unknown_ids": unknown,
+            "tokenizer": {"sha256": tokenizer.sha256, "kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size},
+            "settings": asdict(config),
+            "sources": [account.as_dict() for account in accounts.values()],
+            "versions": versions(),
+        }
+        return writer.finish(manifest)
+
+
+# ---- before the work
+
+
+def _check(config):
+    if not (config.sources or config.describe or config.embedded):
+        raise UserError("nothing to prepare: name a source file, a hub data set, or a number of embedded pairs")
+    if config.embedded < 0 or config.spellings < 0:
+        raise UserError("embedded and spellings are counts, not below 0")
+    names = [source.label for source in (*config.sources, *config.describe)]
+    if config.split.rows_from and config.split.rows_from not in names:
+        raise UserError(f"split: rows_from {config.split.rows_from!r} is none of the sources {', '.join(names)}")
+
+
+def _load_tokenizer(path):
+    return Tokenizer.from_t5(path) if Path(path).is_file() else Tokenizer.load(path)
+
+
+def _sections(config) -> list[tuple[str, Source]]:
+    """(role, source) in the order of reading: what is held out from others comes before them."""
+    roles = ("held_out", "test", "validation", "sources", "describe")
+    return [(role, source) for role in roles for source in getattr(config, role)]
+
+
+def _accounts(config):
+    """One account a source, by its place in the order of reading; missing files are found here, before any work."""
+    accounts = {i: SourceAccount(each.label, role, origin(each)) for i, (role, each) in enumerate(_sections(config))}
+    if config.embedded:
+        settings = {"pairs": config.embedded, "seed": config.seed}
+        accounts[len(accounts)] = SourceAccount("embedded", "embedded", settings)
+    return accounts
+
+
+# ---- first pass
+
+
+def _chunks(config) -> Iterator[tuple[int, bool, list]]:
+    """(place of the source, whether to describe, rows) in order."""
+    place = -1
+    for place, (role, source) in enumerate(_sections(config)):
+        rows = read(source, captions=role != "describe")
+        while chunk := list(islice(rows, CHUNK)):
+            yield place, role == "describe", chunk
+    if config.embedded:
+        rows = _embedded(config)
+        while chunk := list(islice(rows, CHUNK)):
+            yield place + 1, False, chunk
+
+
+def _embedded(config):
+    from atomas_jax.corpus.embedded import embedded_pairs
+
+    for i, pair in enumerate(embedded_pairs(config.embedded, config.seed), 1):
+        yield Record("embedded", i, str(pair["id"]), pair["smiles"], pair["text"], phrases_json(pair["phrases"]))
+
+
+def _gather(config, accounts, writer, spool, workers, shown):
+    """Read, examine, merge, refuse; what stays goes to the spool in order."""
+    totals = [expected_rows(source) for _, source in _sections(config)] + [config.embedded]
+    task = shown.add_task("reading and checking", total=None if None in totals else sum(totals), unit="rows")
+    always, validation = HeldOut(config.leakage), HeldOut(config.leakage)
+    duplicates = Duplicates()
+    stage = Examine(config.split.method == "scaffold", config.seed)
+    for place, rows in ordered_map(stage, _chunks(config), workers):
+        account = accounts[place]
+        for row in rows:
+            account.read += 1
+            reason = _verdict(row, account, always, validation)
+            if isinstance(row, Reject) or reason:
+                refused = row if isinstance(row, Reject) else refuse(row.record, reason)
+                _write_reject(writer, account, refused)
+            elif account.role == "held_out":
+                account.held_out += 1
+            elif duplicates.seen(row.key, row.record.text):
+                account.duplicates += 1
+            else:
+                _spool(spool, account, row)
+        shown.advance(task, len(rows))
+    shown.update(task, total=shown.tasks[task].completed)
+
+
+def _verdict(row, account, always, validation):
+    """Why a row is refused as leaked, or None; rows that others must not repeat are remembered."""
+    if isinstance(row, Reject):
+        if account.role in ("held_out", "test"):
+            always.add_caption(account.name, row.text)
+        return None
+    reason = None
+    if account.role not in ("held_out", "test"):
+        reason = always.reason(row) or (validation.reason(row) if account.role != "validation" else None)
+    if reason is None and account.role in ("held_out", "test"):
+        always.add(account.name, row)
+    if reason is None and account.role == "validation":
+        validation.add(account.name, row)
+    return reason
+
+
+def _spool(spool, account, row):
+    destination = account.role if account.role in SPLITS else "train"
+    record = row.record
+    place = (destination, account.name, record.file, record.line, record.id)
+    spool.append(*place, record.smiles, record.text, record.phrases, row.key, row.flat_key, row.group)
+
+
+def _write_reject(writer, account, refused):
+    account.reject(refused.reason)
+    writer.reject(source=account.name, file=refused.file, line=refused.line, reason=refused.reason, raw=refused.raw)
+
+
+# ---- splits
+
+
+def _route(config, accounts, writer, spool):
+    """The split of every spooled row as its place in SPLITS, or _REFUSED: int8 [rows]."""
+    routes = np.empty(spool.rows, np.int8)
+    by_name = {(account.name, account.role in SPLITS): account for account in accounts.values()}
+    chosen, taken = _slice(config, spool)
+    at = 0
+    for batch in spool.batches():
+        for destination, source, file, line, row_id, smiles, text, phrases, key, flat_key, group in batch:
+            account = by_name[source, destination in ("validation", "test")]
+            row = Curated(Record(file, line, row_id, smiles, text, phrases), key, flat_key, group)
+            if destination != "train":
+                split = destination
+            elif source == config.split.rows_from and key in chosen:
+                split = "validation"
+            elif reason := taken.reason(row):
+                _write_reject(writer, account, refuse(row.record, reason))
+                split = None
+            else:
+                split = splits.assign(config.split, group)
+            if split:
+                account.kept[split] += 1
+            routes[at] = SPLITS.index(split) if split else _REFUSED
+            at += 1
+    return routes
+
+
+def _slice(config, spool):
+    """Molecules of the source that gives validation rows, and those rows as held out from the others."""
+    wanted = config.split
+    taken = HeldOut(config.leakage)
+    if not wanted.rows_from:
+        return set(), taken
+    columns = ("destination", "source", "key", "flat_key", "text")
+    of_source = lambda batch: (row for row in batch if row[:2] == ("train", wanted.rows_from))  # noqa: E731
+    keys = (row[2] for batch in spool.batches("destination", "source", "key") for row in of_source(batch))
+    chosen = splits.slice_of(keys, wanted.rows, wanted.seed, wanted.rows_from)
+    for batch in spool.batches(*columns):
+        for _, name, key, flat_key, text in of_source(batch):
+            if key in chosen:
+                taken.add(f"validation slice of {name}", Curated(Record("", 0, "", "", text), key, flat_key, ""))
+    return chosen, taken
+
+
+# ---- tokenizer
+
+
+def _train_tokenizer(config, spool, routes, shown):
+    from atomas_jax.tokens.training import train
+
+    rows = int((routes == SPLITS.index("train")).sum())
+    share = min(1.0, config.tokenizer_rows / rows)
+    task = shown.add_task("training the tokenizer", total=None, unit="strings")
+
+    def training(column):
+        for (value, text, key), route in _routed(spool, routes, column, "text", "key"):
+            if SPLITS[route] == "train" and (share == 1 or splits.position(config.seed, key + text) < share):
+                shown.advance(task)
+                yield value
+
+    command = f"atomas prepare: vocab_size {config.vocab_size}, seed {config.seed}"
+    trained = train(training("text"), training("smiles"), config.vocab_size, seed=config.seed, command=command)
+    shown.update(task, total=shown.tasks[task].completed)
+    return trained
+
+
+def _routed(spool, routes, *columns):
+    """(row, route) of the rows that have a split."""
+    at = 0
+    for batch in spool.batches(*columns):
+        for row, route in zip(batch, routes[at : at + len(batch)].tolist()):
+            if route != _REFUSED:
+                yield row, route
+        at += len(batch)
+
+
+# ---- second pass
+
+
+def _encode(config, tokenizer, spool, routes, writer, workers, shown):
+    """Token ids of every row that has a split. Returns lengths, molecules and rows with unknown ids, by split."""
+    task = shown.add_task("writing", total=int((routes != _REFUSED).sum()), unit="rows")
+    stage = Encode(tokenizer, config.seed)
+    lengths, unknown, numbers = {}, {}, {}
+    molecules = {}
+    pending = _Pending(_routed(spool, routes), config.spellings)
+    for encoded, rows in pending.matched(ordered_map(stage, pending.chunks(), workers)):
+        smiles_at = text_at = 0
+        for (row, route), of_row, length in zip(rows, encoded.smiles_lengths, encoded.text_lengths):
+            _, source, _, _, row_id, smiles, text, phrases, key, flat_key, _ = row
+            ends = [smiles_at, *(smiles_at := smiles_at + each for each in of_row)]
+            spellings = [encoded.smiles[a:b] for a, b in pairwise(ends)]
+            ids = encoded.text[text_at : (text_at := text_at + length)]
+            split = SPLITS[route]
+            molecule = numbers.setdefault(digest(key), len(numbers))
+            writer.add(
+                split,
+                molecule=molecule,
+                key=key,
+                flat_key=flat_key,
+                smiles=smiles,
+                text=text,
+                source=source,
+                id=row_id,
+                smiles_tokens=spellings,
+                text_tokens=ids,
+                phrases=phrases,
+            )
+            lengths.setdefault(split, Lengths()).add(max(of_row), length)
+            molecules.setdefault(split, set()).add(molecule)
+            if (ids == tokenizer.unk_id).any() or any((each == tokenizer.unk_id).any() for each in spellings):
+                unknown[split] = unknown.get(split, 0) + 1
+        shown.advance(task, len(rows))
+    return lengths, {split: len(each) for split, each in molecules.items()}, unknown
+
+
+class _Pending:
+    """Chunks on their way through the workers: the strings go out, the rows wait here for their ids."""
+
+    def __init__(self, rows, spellings):
+        self._rows = rows
+        self._spellings = spellings
+        self._waiting = deque()
+
+    def chunks(self):
+        while rows := list(islice(self._rows, CHUNK)):
+            self._waiting.append(rows)
+            training = SPLITS.index("train")
+            yield [(row[5], row[6], row[8], self._spellings * (route == training)) for row, route in rows]
+
+    def matched(self, results):
+        for encoded in results:
+            yield encoded, self._waiting.popleft()
+
+
+# ---- after the work
+
+
+def _counts(accounts, molecules):
+    rejected, rows = Counter(), Counter()
+    for account in accounts.values():
+        rejected.update(account.rejected)
+        rows.update(account.kept)
+    return {
+        "read": sum(account.read for account in accounts.values()),
+        "rows": {name: rows[name] for name in SPLITS if rows[name]},
+        "molecules": {name: molecules[name] for name in SPLITS if name in molecules},
+        "duplicates": sum(account.duplicates for account in accounts.values()),
+        "rejected": dict(sorted(rejected.items())),
+        "held_out": sum(account.held_out for account in accounts.values()),
+    }
+
+
+def _losses(accounts):
+    counts = _counts(accounts, {})
+    lost = [f"{count:,} {kind}" for kind, count in counts["rejected"].items()]
+    return ", ".join([f"{counts['read']:,} read", f"{counts['duplicates']:,} duplicates", *lost])
