@@ -1,8 +1,8 @@
 """Which tokens belong together: clustering of the tokens of each string, without a gradient.
 
-Every rule has the signature of `density_peaks` and is chosen by its name in `AlignmentConfig.clustering`; a new one is a
-function here and a line in `CLUSTERINGS`. Shapes are static: strings of all lengths go through one compiled program, the
-true lengths live in masks and counts. Letters: B batch, L tokens, D width, C clusters.
+Every rule has the signature of `density_peaks` and is chosen by its name in `AlignmentConfig.clustering`; a new one is
+a function here and a line in `CLUSTERINGS`. Shapes are static: strings of all lengths go through one compiled program,
+the true lengths live in masks and counts. Letters: B batch, L tokens, D width, C clusters.
 """
 
 from collections.abc import Callable
@@ -39,13 +39,15 @@ def cluster_count(length: jax.Array | int, ratio: float) -> jax.Array | int:
 def density_peaks(x: jax.Array, mask: jax.Array, clusters: jax.Array, k: int, max_clusters: int) -> Clusters:
     """Density-peak clustering over k nearest neighbours (Rodriguez & Laio 2014; Du et al. 2016; TCFormer, CVPR 2022).
 
-    With D_ij = |x_i - x_j| / sqrt(D): density rho_i = exp(-mean of the k smallest D_ij^2), the token itself being one of
-    the k; delta_i = the distance to the nearest denser token, or for the densest the largest distance in the string.
-    Centres are the tokens of largest rho * delta, in descending order; every token joins its nearest centre, a centre itself.
+    With D_ij = |x_i - x_j| / sqrt(D): density rho_i = exp(-mean of the k smallest D_ij^2), the token itself being one
+    of the k; delta_i = the distance to the nearest denser token, or for the densest the largest distance in the string.
+    Centres are the tokens of largest rho * delta, in descending order; every token joins its nearest centre, a centre
+    itself.
 
-    Ties: the published code adds 1e-6 U(0, 1) to rho. Here equals are ranked by position, the earlier token being the denser
-    and the more prominent, which needs no random number and does not depend on padding or on the place in the batch.
-    For that, tokens that are one point up to rounding must have *bitwise* equal distances: they take those of the first of them.
+    Ties: the published code adds 1e-6 U(0, 1) to rho. Here equals are ranked by position, the earlier token being the
+    denser and the more prominent, which needs no random number and does not depend on padding or on the place in the
+    batch. For that, tokens that are one point up to rounding must have *bitwise* equal distances: they take those of
+    the first of them.
 
     Args:
         x: [B, L, D] tokens, any float type (computed in float32; no gradient).
@@ -82,7 +84,8 @@ def density_peaks(x: jax.Array, mask: jax.Array, clusters: jax.Array, k: int, ma
 
 
 def spans(x: jax.Array, mask: jax.Array, clusters: jax.Array, k: int, max_clusters: int) -> Clusters:
-    """Contiguous spans of nearly equal length, in reading order: what clustering must beat. Arguments as `density_peaks`."""
+    """Contiguous spans of nearly equal length, in reading order: what clustering must beat. Arguments as
+    `density_peaks`."""
     del x, k
     length = mask.sum(1, dtype=jnp.int32)[:, None]
     clusters = jnp.minimum(clusters[:, None], length)
@@ -95,7 +98,8 @@ def spans(x: jax.Array, mask: jax.Array, clusters: jax.Array, k: int, max_cluste
 
 
 def _squared_distances(x: jax.Array, mask: jax.Array) -> jax.Array:
-    """|x_i - x_j|^2 / D as float32 [B, L, L], symmetric; exactly 0, and with bitwise equal rows, for tokens of one point.
+    """|x_i - x_j|^2 / D as float32 [B, L, L], symmetric; exactly 0, and with bitwise equal rows, for tokens of one
+    point.
 
     The Gram form is a matrix product where the direct form is B L L D elementwise steps. It needs full float32 (a GPU's
     or TPU's default would lose all small distances), and what rounding leaves of equal tokens is cut to 0.

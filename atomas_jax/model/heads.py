@@ -64,7 +64,8 @@ class Aligned(NamedTuple):
 class WeightHead(nn.Module):
     """omega = softmax over the real tokens of an MLP D -> 2 D -> ReLU -> 1.
 
-    The published output layer has a bias; a softmax does not see it, so it is left out: it could never receive a gradient.
+    The published output layer has a bias; a softmax does not see it, so it is left out: it could never receive a
+    gradient.
     """
 
     dtype: str = "float32"
@@ -124,8 +125,8 @@ class AlignmentHeads(nn.Module):
 
     Parameters: `text` and `smiles`, each with `global_head`, `weight_{level}` and
     `polymerisation_{level}` (the step from that level to the next); and the scalars
-    `log_kappa`, `tau`, `sigmoid_log_scale`, `sigmoid_bias`. The scalars of every form of the global loss are always there, so
-    that a checkpoint can be trained on with another form; those of the forms not in use get no gradient.
+    `log_kappa`, `tau`, `sigmoid_log_scale`, `sigmoid_bias`. The scalars of every form of the global loss are always
+    there, so that a checkpoint can be trained on with another form; those of the forms not in use get no gradient.
     """
 
     config: AlignmentConfig
@@ -168,7 +169,8 @@ def unit(x: jax.Array) -> jax.Array:
 def bounded(value: jax.Array, low: float, high: float) -> jax.Array:
     """`value` clipped to [low, high], its gradient kept inside and wherever a descent step would lead back inside.
 
-    A plain clip gives no gradient outside, so a temperature that one step threw over the edge would stay there for ever.
+    A plain clip gives no gradient outside, so a temperature that one step threw over the edge would stay there for
+    ever.
     """
     return jnp.clip(value, low, high)
 

@@ -38,8 +38,8 @@ class Polymerisation(nn.Module):
     3. y_c = sum over c of exp(s_i) x_i / (sum exp(s_i) + 1e-6).
     4. y + W_o Attention(LayerNorm(y), LayerNorm(x)) with s_j added to the logits of token j.
 
-    Padding is zeroed before the convolution and masked after it, so it changes nothing. Parameters are float32; the matrix
-    products over D run in `dtype`, everything that is compared, exponentiated or normalised in float32.
+    Padding is zeroed before the convolution and masked after it, so it changes nothing. Parameters are float32; the
+    matrix products over D run in `dtype`, everything that is compared, exponentiated or normalised in float32.
     """
 
     config: AlignmentConfig
@@ -49,7 +49,8 @@ class Polymerisation(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array) -> Polymerised:
-        """x [B, L, D], mask bool [B, L]. Raises UserError if the heads do not divide D or the clustering has no such name."""
+        """x [B, L, D], mask bool [B, L]. Raises UserError if the heads do not divide D or the clustering has no such
+        name."""
         if self.config.clustering not in CLUSTERINGS:
             raise UserError(f"no clustering {self.config.clustering!r}: choose one of {', '.join(CLUSTERINGS)}")
         x = jnp.where(mask[:, :, None], x, 0)
@@ -85,7 +86,8 @@ class Polymerisation(nn.Module):
 
 
 class NeighbourMix(nn.Module):
-    """A convolution of width 3 along the tokens, zero padded, no bias, as one matrix product (quick on every backend)."""
+    """A convolution of width 3 along the tokens, zero padded, no bias, as one matrix product (quick on every
+    backend)."""
 
     dtype: str
 
@@ -104,8 +106,8 @@ def merge(x: jax.Array, score: jax.Array, mask: jax.Array, assignment: jax.Array
     """y_c = sum exp(s_i) x_i / (sum exp(s_i) + 1e-6) over the tokens of each cluster: [B, L, D] -> float32 [B, C, D].
 
     The constant in the denominator makes the formula depend on the level of the scores, so the usual subtraction of the
-    maximum would change it. It is applied to both parts alike, per cluster, and only for scores above 0: nothing overflows,
-    and below 0 the arithmetic is the formula's own. An empty cluster gives 0.
+    maximum would change it. It is applied to both parts alike, per cluster, and only for scores above 0: nothing
+    overflows, and below 0 the arithmetic is the formula's own. An empty cluster gives 0.
     """
     member = (assignment[:, :, None] == jnp.arange(clusters)) & mask[:, :, None]
     shift = jnp.where(member, jax.lax.stop_gradient(score)[:, :, None], 0.0).max(1, initial=0.0)
