@@ -1,0 +1,208 @@
+"""The class of compounds a molecule belongs to: the noun that heads its caption, and further ones in order of rank."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from rdkit import Chem
+
+from atomas_jax.chemistry.chains import Chain
+from atomas_jax.chemistry.components import element_name, multiplied
+from atomas_jax.chemistry.groups import GroupMatch
+from atomas_jax.chemistry.residues import peptide_name
+from atomas_jax.chemistry.ring_search import RingSystem
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A class with the atoms that make the molecule a member; `groups` names the functional groups it already tells."""
+
+    name: str
+    atoms: tuple[int, ...]
+    seniority: int
+    groups: frozenset[str] = frozenset()
+
+
+_ACID = "[OX2H1,OX1-]"
+_ACYL = "[OX2][CX3](=[OX1])[#6]"
+
+# (name, SMARTS, seniority, functional groups whose kinds it replaces). Scale of seniority as in `groups.py`.
+PATTERNS: tuple[tuple[str, str, int, str], ...] = (
+    ("triacylglycerol", f"[CH2]({_ACYL})[CH1]({_ACYL})[CH2]{_ACYL}", 99, "carboxylic ester"),
+    ("diacylglycerol", f"[CH2;$(C[OH])][CH1]({_ACYL})[CH2]{_ACYL}", 99, "carboxylic ester"),
+    ("1,3-diacylglycerol", f"[CH2]({_ACYL})[CH1;$(C[OH])][CH2]{_ACYL}", 99, "carboxylic ester"),
+    ("monoacylglycerol", f"[CH2;$(C[OH])][CH1;$(C[OH])][CH2]{_ACYL}", 99, "carboxylic ester"),
+    ("diacylglycerophospholipid", f"[CH2]({_ACYL})[CH1]({_ACYL})[CH2]O[PX4]", 99, "carboxylic ester"),
+    ("lysophospholipid", f"[CH2]({_ACYL})[CH1;$(C[OH])][CH2]O[PX4]", 99, "carboxylic ester"),
+    ("glycerophospholipid", "[CH2;$(CO)][CH1;$(CO)][CH2]O[PX4](=O)", 98, ""),
+    ("ceramide", "[CH2;$(CO)][CH1]([NH1][CX3](=[OX1])[#6])[CH1;$(C[OH])][#6]", 98, "secondary carboxamide group"),
+    ("nucleoside", "[OX2;r5]1[CX4;r5;$(C[nX3])][CX4;r5][CX4;r5][CX4;r5]1[CH2,CH3]", 85, ""),
+    ("flavonol", "O=c1c([OX2H1])c(-c2ccccc2)oc2ccccc12", 87, "phenolic hydroxy group"),
+    ("flavone", "O=c1cc(-c2ccccc2)oc2ccccc12", 86, ""),
+    ("isoflavone", "O=c1c(-c2ccccc2)coc2ccccc12", 86, ""),
+    ("flavanone", "O=C1CC(c2ccccc2)Oc2ccccc12", 86, "ketone"),
+    ("flavan", "C1CC(c2ccccc2)Oc2ccccc12", 85, ""),
+    ("chalcone", "[OX1]=[CX3](c1ccccc1)[CX3]=[CX3]c1ccccc1", 84, "enone group"),
+    ("stilbene", "c1ccccc1[CX3]=[CX3]c1ccccc1", 53, "carbon-carbon double bond"),
+    ("amino acid", f"[NX3H2,NX4H3+][CX4;!$(C(N)N)][CX3](=[OX1]){_ACID}", 94, "carboxy group,carboxylate group"),
+    ("benzoic acid", "c1ccccc1[CX3](=[OX1])[OX2H1]", 93, "carboxy group"),
+    ("benzoate", "c1ccccc1[CX3](=[OX1])[OX1-]", 93, "carboxylate group"),
+    ("benzoate ester", "c1ccccc1[CX3](=[OX1])[OX2;$(O[#6])]", 87, "carboxylic ester,methoxycarbonyl group"),
+    ("benzamide", "c1ccccc1[CX3;!R](=[OX1])[NX3]", 75, "carboxamide"),
+    ("anilide", "c1ccccc1[NX3H1][CX3;!R;$(C[#6,#1])]=[OX1]", 74, "carboxamide"),
+    ("phenylurea", "c1ccccc1[NX3H1][CX3;!R](=[OX1])[NX3]", 70, "urea group"),
+    ("benzenesulfonamide", "c1ccccc1[SX4](=[OX1])(=[OX1])[NX3]", 79, "sulfonamide group"),
+    ("cinnamic acid", "c1ccccc1[CX3]=[CX3][CX3](=[OX1])[OX2H1]", 93, "carboxy group"),
+    ("phenylacetic acid", "c1ccccc1[CX4H2][CX3](=[OX1])[OX2H1]", 93, "carboxy group"),
+    ("acetophenone", "c1ccccc1[CX3](=[OX1])[CX4H3]", 56, "acetyl group"),
+    ("benzophenone", "c1ccccc1[CX3;!R](=[OX1])c1ccccc1", 56, "ketone"),
+    ("benzaldehyde", "c1ccccc1[CX3H1]=[OX1]", 58, "formyl group"),
+    ("benzonitrile", "c1ccccc1[CX2]#[NX1]", 59, "cyano group"),
+    ("nitrobenzene", "c1ccccc1[NX3+](=[OX1])[OX1-]", 31, "nitro group"),
+    ("phenethylamine", "c1ccccc1[CX4][CX4][NX3;!$(NC=[O,S])]", 50, "primary amino group"),
+    ("N-arylpiperazine", "c[NX3]1[CX4][CX4][NX3][CX4][CX4]1", 50, "tertiary arylamine"),
+    ("biphenyl", "c1ccccc1-!@c1ccccc1", 11, ""),
+    ("chlorobenzene", "c1ccccc1[Cl]", 13, "chloro group"),
+    ("fluorobenzene", "c1ccccc1[F]", 13, "fluoro group"),
+    ("bromobenzene", "c1ccccc1[Br]", 14, "bromo group"),
+)
+_NONMETALS = frozenset("H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Sb Te I Xe At Rn *".split())  # noqa: SIM905
+
+
+@cache
+def _compiled() -> tuple[tuple[str, Chem.Mol, int, tuple[str, ...], frozenset[int]], ...]:
+    rows = []
+    for name, smarts, seniority, replaced in PATTERNS:
+        query = Chem.MolFromSmarts(smarts)
+        elements = frozenset({7, 8, 9, 15, 16, 17, 35} & {atom.GetAtomicNum() for atom in query.GetAtoms()})
+        rows.append((name, query, seniority, tuple(filter(None, replaced.split(","))), elements))
+    return tuple(rows)
+
+
+def find_kinds(
+    mol: Chem.Mol,
+    main: tuple[int, ...],
+    groups: list[GroupMatch],
+    rings: list[RingSystem],
+    chains: list[Chain],
+    residues: list[tuple[str, tuple[int, ...]]],
+) -> list[Kind]:
+    """The classes of the main component, the most senior first; never empty."""
+    inside = set(main)
+    atoms = [mol.GetAtomWithIdx(index) for index in main]
+    simple = _elementary(mol, atoms)
+    if simple is not None:
+        return [Kind(simple, main, 100)]
+    kinds = _from_patterns(mol, inside, groups) if len(main) <= 400 else []
+    if residues:
+        where = sorted(set().union(*(where for _, where in residues)))
+        told = frozenset({"secondary carboxamide group", "tertiary carboxamide group", "primary amino group"})
+        kinds.append(Kind(peptide_name(len(residues)), tuple(where), 98, told))
+    for ring in rings:
+        if ring.name in ("steroid skeleton", "pentacyclic triterpenoid skeleton"):
+            kinds.append(Kind(ring.name.removesuffix(" skeleton"), ring.atoms, 90))
+    replaced = {name for kind in kinds for name in kind.groups}
+    kinds += _from_groups(groups, replaced, len(rings), chains)
+    metals = [atom for atom in atoms if atom.GetSymbol() not in _NONMETALS]
+    if metals:
+        bound = any(n.GetAtomicNum() == 6 for atom in metals for n in atom.GetNeighbors())
+        noun = f"organo{element_name(metals[0].GetSymbol())} compound" if bound else "coordination compound of a metal"
+        kinds.append(Kind(noun, tuple(atom.GetIdx() for atom in metals), 100))
+    if not kinds:
+        kinds.append(_skeletal(atoms, main, rings))
+    best = {}
+    for kind in sorted(kinds, key=lambda kind: -kind.seniority):
+        best.setdefault(kind.name, kind)
+    return list(best.values())
+
+
+def _elementary(mol: Chem.Mol, atoms: list[Chem.Atom]) -> str | None:
+    """The class of a single atom or of a compound without carbon; None for an organic compound."""
+    if len(atoms) == 1 and atoms[0].GetAtomicNum() != 6:
+        atom = atoms[0]
+        name, charge = element_name(atom.GetSymbol()), atom.GetFormalCharge()
+        if atom.GetTotalNumHs():
+            return f"mononuclear {name} hydride" + ("" if not charge else " cation" if charge > 0 else " anion")
+        if not charge:
+            return f"single {name} atom"
+        return f"monoatomic {name} {multiplied(abs(charge), 'cation' if charge > 0 else 'anion')}"
+    if any(atom.GetAtomicNum() == 6 for atom in atoms) or any(atom.GetAtomicNum() == 0 for atom in atoms):
+        return None
+    elements = {atom.GetSymbol() for atom in atoms}
+    if len(elements) == 1:
+        return f"{element_name(elements.pop())} molecule"
+    central = sorted(elements - {"O", "H", "N"} or elements - {"O", "H"} or {"O"})[0]
+    has_acid = any(atom.GetSymbol() == "O" and atom.GetTotalNumHs() for atom in atoms)
+    charge = sum(atom.GetFormalCharge() for atom in atoms)
+    if "O" in elements and central != "O":
+        noun = "oxoanion" if charge < 0 else "oxoacid" if has_acid and central in _NONMETALS else "oxygen compound"
+        return f"{element_name(central)} {noun}"
+    return f"inorganic {element_name(central)} compound"
+
+
+def _from_patterns(mol: Chem.Mol, inside: set[int], groups: list[GroupMatch]) -> list[Kind]:
+    numbers = {atom.GetAtomicNum() for atom in mol.GetAtoms()}
+    present = {match.group.name for match in groups}
+    kinds = []
+    for name, query, seniority, replaced, elements in _compiled():
+        if not elements <= numbers:
+            continue
+        told = frozenset(full for full in present if any(full.endswith(short) or short in full for short in replaced))
+        if replaced and not told:
+            continue
+        matches = [match for match in mol.GetSubstructMatches(query, maxMatches=100) if inside.issuperset(match)]
+        if matches:
+            kinds.append(Kind(name, tuple(sorted(set().union(*matches))), seniority, told))
+    return kinds
+
+
+def _from_groups(groups: list[GroupMatch], replaced: set[str], rings: int, chains: list[Chain]) -> list[Kind]:
+    by_kind: dict[str, list[GroupMatch]] = {}
+    for match in groups:
+        if match.group.kind and match.group.name not in replaced:
+            by_kind.setdefault(match.group.kind, []).append(match)
+    kinds = []
+    for kind, matches in by_kind.items():
+        where = tuple(sorted({index for match in matches for index in match.atoms}))
+        told = frozenset(match.group.name for match in matches)
+        name, seniority = kind, matches[0].group.seniority
+        if kind.startswith("carboxylic acid"):
+            name = multiplied(len(matches), kind)
+            fatty = next((chain for chain in chains if chain.carbons >= 4 and set(chain.atoms) & set(where)), None)
+            if fatty and len(matches) == 1 and not rings and len(groups) - fatty.double_bonds <= 2:
+                name = _fatty(fatty) + kind.removeprefix("carboxylic acid")
+                where = tuple(sorted({*where, *fatty.atoms}))
+        elif kind == "phenol" and len(matches) > 1:
+            name = "polyphenol" if len(matches) > 2 else "diphenol"
+        elif kind == "glycoside" and len(matches) > 2:
+            name = "oligosaccharide derivative"
+        kinds.append(Kind(name, where, seniority, told))
+    return kinds
+
+
+def _fatty(chain: Chain) -> str:
+    length = chain.carbons
+    size = "short" if length < 6 else "medium" if length < 13 else "long" if length < 23 else "very long"
+    degree = ("saturated", "monounsaturated")[chain.double_bonds] if chain.double_bonds < 2 else "polyunsaturated"
+    return f"{degree} {size}-chain fatty acid"
+
+
+def _skeletal(atoms: list[Chem.Atom], main: tuple[int, ...], rings: list[RingSystem]) -> Kind:
+    """A class from the carbon skeleton, where no functional group gives one."""
+    hetero = any(atom.GetAtomicNum() not in (0, 1, 6) for atom in atoms)
+    wild = any(atom.GetAtomicNum() == 0 for atom in atoms)
+    if wild:
+        return Kind("structure with an open attachment point", main, 1)
+    if rings:
+        aromatic = any(atom.GetIsAromatic() for atom in atoms)
+        if not hetero:
+            return Kind("aromatic hydrocarbon" if aromatic else "cyclic hydrocarbon", main, 1)
+        cycle = "heteromonocyclic" if sum(ring.size for ring in rings) == 1 else "heteropolycyclic"
+        return Kind(f"organic {cycle} compound" if not aromatic else "heteroaromatic compound", main, 1)
+    if hetero:
+        return Kind("organic compound", main, 1)
+    if sum(atom.GetFormalCharge() for atom in atoms):
+        return Kind("hydrocarbon ion", main, 1)
+    straight = all(atom.GetDegree() <= 2 for atom in atoms)
+    return Kind(
+        f"{'straight-chain' if straight else 'branched'} alkane" if len(atoms) > 1 else "one-carbon compound", main, 1
+    )
