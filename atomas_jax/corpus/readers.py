@@ -326,9 +326,12 @@ def _quoted_rows(lines, delimiter, source):
             text = "\n".join(text for _, text, _ in record)
             if not text.strip():
                 continue
-            cells = next(csv.reader([text], delimiter=delimiter))
+            try:
+                cells = next(csv.reader([text], delimiter=delimiter, strict=True))
+            except csv.Error as error:
+                cells = f"not CSV: {error}"
             width = width or len(cells)
-            if len(record) > 1 and len(cells) != width:
+            if len(record) > 1 and (isinstance(cells, str) or len(cells) != width):
                 yield number, "a quotation mark that is never closed", record[0][1]
                 waiting.extendleft(reversed(record[1:]))
             else:
