@@ -33,8 +33,8 @@ class TrainingConfig:
     seed: int = 42
     """Every random choice of a run is a function of this and the step."""
     accumulate: int = 1
-    """Parts a batch is cut into, one after another, to save memory; must divide batches.pairs. The hierarchical alignment sees
-    the pairs of one part; language and global terms are those of the whole batch (the momentum form's keys, that is)."""
+    """Parts a batch is cut into, one after another, to save memory; must divide batches.pairs. The language loss stays that of
+    the whole batch; the alignments compare the pairs of one part with each other and with the queue."""
     log_every: int = 20
     """Steps between lines of the log, and between looks at the device."""
     validate_every: int = 500

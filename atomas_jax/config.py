@@ -1,0 +1,110 @@
+"""An experiment: every setting of the main job, in one value; how it is found, saved and read back."""
+
+import dataclasses
+import json
+import runpy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from atomas_jax.batching.configuration import BatchConfig
+from atomas_jax.corpus.configuration import CorpusConfig
+from atomas_jax.decoding.settings import DecodingConfig
+from atomas_jax.errors import UserError
+from atomas_jax.model.configuration import PRESETS, ModelConfig, preset
+from atomas_jax.objectives.configuration import ObjectiveConfig
+from atomas_jax.training.configuration import OptimizerConfig, TrainingConfig
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What `atomas evaluate` does with a trained model."""
+
+    split: str = "test"
+    """Split of the corpus that is evaluated on."""
+    limit: int = 0
+    """Rows of it, a fixed sample drawn with `seed` and named in the output; 0 takes all."""
+    retrieval_limit: int = 0
+    """Rows that search each other, drawn likewise; 0 takes all."""
+    seed: int = 0
+    """Of the samples, the random floor and the bootstrap."""
+    wordpieces: str = ""
+    """A WordPiece vocabulary file (SciBERT's, for numbers like the published ones); lower-cased words when empty."""
+    wordnet: str = ""
+    """A folder of NLTK data that holds corpora/wordnet; METEOR does without synonyms when empty, and says so."""
+    floors: bool = True
+    """Put the captions of a random row and of the nearest training molecule beside the model's."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The main job from pairs to numbers. Files under `experiments/` hold one each, in a variable called `experiment`."""
+
+    name: str = "experiment"
+    """Names the default corpus and run folders."""
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    model: ModelConfig = field(default_factory=lambda: PRESETS["tiny"])
+    objectives: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    batches: BatchConfig = field(default_factory=BatchConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+def find_experiment(name: str) -> Experiment:
+    """The experiment of a Python file, of a name in `experiments/`, or one made of a model preset's name.
+
+    Raises:
+      UserError: none of these; a file that does not define `experiment`.
+    """
+    candidates = [Path(name), Path("experiments") / f"{name}.py"]
+    for path in candidates:
+        if path.is_file():
+            return _load_file(path)
+    if name in PRESETS:
+        return Experiment(name=name, model=preset(name))
+    known = sorted(path.stem for path in Path("experiments").glob("*.py"))
+    raise UserError(
+        f"no experiment {name!r}: name a Python file, one of experiments/ ({', '.join(known) or 'none here'}) "
+        f"or a model preset ({', '.join(PRESETS)})"
+    )
+
+
+def _load_file(path: Path) -> Experiment:
+    try:
+        found = runpy.run_path(str(path)).get("experiment")
+    except (SyntaxError, ImportError, NameError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read as an experiment: {type(error).__name__}: {error}") from None
+    if not isinstance(found, Experiment):
+        raise UserError(f"{path} defines no `experiment = Experiment(...)`")
+    return found
+
+
+def to_json(experiment: Experiment) -> dict:
+    """The settings as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(experiment)))
+
+
+def from_json(values: dict, where: str) -> Experiment:
+    """Settings read back. `where` names the file in errors. Raises UserError naming what is wrong with them."""
+    import cattrs
+    from cattrs.errors import BaseValidationError
+
+    try:
+        return cattrs.Converter(forbid_extra_keys=True).structure(values, Experiment)
+    except BaseValidationError as error:
+        problem = "; ".join(cattrs.transform_error(error))
+        raise UserError(f"{where} does not hold settings this version understands: {problem}") from None
+
+
+def difference(one: Experiment, other: Experiment) -> list[str]:
+    """Settings that differ, as "name: value, other value"."""
+
+    def walk(a, b, name):
+        if isinstance(a, dict):
+            for key in a:
+                yield from walk(a[key], b[key], f"{name}.{key}" if name else key)
+        elif a != b:
+            yield f"{name}: {a}, {b}"
+
+    return list(walk(to_json(one), to_json(other), ""))

@@ -1,0 +1,93 @@
+"""The whole model: one encoder for SMILES and text, one decoder for both directions, and the alignment heads."""
+
+from typing import NamedTuple
+
+import jax
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from atomas_jax.model.configuration import ModelConfig
+from atomas_jax.model.heads import Aligned, AlignmentHeads, Modality, Side
+from atomas_jax.model.t5 import EncoderDecoder, shift_right
+
+
+class Starts(NamedTuple):
+    """First decoder token of each direction: it tells the decoder what to write."""
+
+    text: int
+    smiles: int
+
+
+class Outputs(NamedTuple):
+    """What one pass over a batch gives; a part nobody asked for is None."""
+
+    caption_logits: jax.Array | None
+    """float32 [B, T, V], of each text token from the molecule's states."""
+    generation_logits: jax.Array | None
+    """float32 [B, S, V], of each target SMILES token from the text's states."""
+    aligned: Aligned | None
+
+
+class Atomas(nn.Module):
+    """Atomas (ICLR 2025): each string is encoded once, and those states feed both directions and every alignment.
+
+    Parameters: `transformer` (see `t5`) and `alignment` (see `heads`). Call through `apply(variables, ..., method=...)`;
+    dropout needs `rngs={"dropout": key}` wherever `deterministic` is False.
+    """
+
+    config: ModelConfig
+
+    def setup(self):
+        self.transformer = EncoderDecoder(self.config.transformer)
+        self.alignment = AlignmentHeads(self.config.alignment, self.config.transformer.dtype)
+
+    def __call__(
+        self,
+        smiles: Int[Array, "B S"],
+        target_smiles: Int[Array, "B S"],
+        text: Int[Array, "B T"],
+        starts: Starts,
+        deterministic: bool = True,
+        caption: bool = True,
+        generation: bool = True,
+        aligned: bool = True,
+    ) -> Outputs:
+        """Everything the objectives need of a batch, in one pass; 0 is padding. The last three say which parts."""
+        smiles_mask, text_mask = smiles != 0, text != 0
+        smiles_states = self.transformer.encode(smiles, smiles_mask, deterministic)
+        text_states = self.transformer.encode(text, text_mask, deterministic)
+
+        def logits(target, start, encoded, encoded_mask):
+            shifted = shift_right(target, start)
+            return self.transformer.decode(shifted, encoded, encoded_mask, deterministic=deterministic)
+
+        return Outputs(
+            logits(text, starts.text, smiles_states, smiles_mask) if caption else None,
+            logits(target_smiles, starts.smiles, text_states, text_mask) if generation else None,
+            self.alignment(text_states, text_mask, smiles_states, smiles_mask) if aligned else None,
+        )
+
+    def embed(self, modality: Modality, tokens: Int[Array, "B L"]) -> Float[Array, "B E"]:
+        """Unit vectors of whole strings in the shared space, float32."""
+        mask = tokens != 0
+        return self.alignment.embed(modality, self.transformer.encode(tokens, mask), mask)
+
+    def side(self, modality: Modality, tokens: Int[Array, "B L"]) -> Side:
+        """The whole hierarchy of strings of one modality: token weights, fragments, assignments."""
+        mask: Bool[Array, "B L"] = tokens != 0
+        return self.alignment.side(modality, self.transformer.encode(tokens, mask), mask)
+
+
+def abstract_parameters(config: ModelConfig) -> dict:
+    """Shapes of all parameters, a nested dict of `jax.ShapeDtypeStruct`, without making any of them."""
+    return nn.meta.unbox(jax.eval_shape(lambda: _init(config, jax.random.key(0))))
+
+
+def initial_parameters(config: ModelConfig, key: jax.Array):
+    """Fresh parameters, a plain nested dict of float32 arrays."""
+    return nn.meta.unbox(_init(config, key))
+
+
+def _init(config: ModelConfig, key: jax.Array):
+    tokens = jax.numpy.ones((1, 2), jax.numpy.int32)
+    return Atomas(config).init(key, tokens, tokens, tokens, Starts(0, 0))["params"]

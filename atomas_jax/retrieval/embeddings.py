@@ -1,0 +1,49 @@
+"""Vectors of whole strings in the shared space, batch by batch."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import numpy as np
+
+from atomas_jax.model.atomas import Atomas
+from atomas_jax.model.configuration import ModelConfig
+from atomas_jax.model.heads import Modality
+
+SHORTEST = 32
+"""Padded lengths are this times powers of two, so that few programs are compiled."""
+
+
+def embed(
+    params: dict,
+    config: ModelConfig,
+    modality: Modality,
+    strings: Sequence[Sequence[int]],
+    batch_size: int = 64,
+    on_progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Unit vectors float32 [N, E] of N strings of token ids (end mark included), in input order.
+
+    Longest first, so that a string shares its batch with others of its length. `on_progress` is called with the number of
+    strings done since its last call.
+    """
+    vectors = np.zeros((len(strings), config.alignment.embedding_dim), np.float32)
+    order = sorted(range(len(strings)), key=lambda i: -len(strings[i]))
+    rows = min(batch_size, max(len(strings), 1))
+    for start in range(0, len(order), rows):
+        chosen = order[start : start + rows]
+        width = SHORTEST
+        while width < len(strings[chosen[0]]):
+            width *= 2
+        tokens = np.zeros((rows, width), np.int32)
+        for row, i in enumerate(chosen):
+            tokens[row, : len(strings[i])] = strings[i]
+        vectors[chosen] = np.asarray(_embed(params, tokens, config=config, modality=modality))[: len(chosen)]
+        if on_progress:
+            on_progress(len(chosen))
+    return vectors
+
+
+@partial(jax.jit, static_argnames=("config", "modality"))
+def _embed(params, tokens, *, config: ModelConfig, modality: Modality):
+    return Atomas(config).apply({"params": params}, modality, tokens, method="embed")

@@ -1,0 +1,212 @@
+"""The loop: validate, save, next batch, step; resumed from wherever it was killed."""
+
+import signal
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import jax
+
+from atomas_jax import progress
+from atomas_jax.batching.batches import training_batches
+from atomas_jax.batching.configuration import BatchConfig
+from atomas_jax.batching.schedule import Schedule
+from atomas_jax.corpus.prepared import PreparedCorpus
+from atomas_jax.errors import UserError
+from atomas_jax.model.atomas import Starts
+from atomas_jax.model.configuration import ModelConfig
+from atomas_jax.objectives.configuration import ObjectiveConfig
+from atomas_jax.run_folder import RunFolder
+from atomas_jax.training import optimizer as optimizers
+from atomas_jax.training.checkpoints import Checkpoints
+from atomas_jax.training.configuration import OptimizerConfig, TrainingConfig
+from atomas_jax.training.log import Log
+from atomas_jax.training.partitioning import batch_sharding, make_mesh
+from atomas_jax.training.state import TrainState, make_state, sharded_state
+from atomas_jax.training.step import make_train_step, make_validation_step
+from atomas_jax.training.validation import Validation
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `train` ended."""
+
+    step: int
+    """Steps done in all."""
+    finished: bool
+    """False when a signal asked it to stop; the same call goes on from here."""
+
+
+def train(
+    run: RunFolder,
+    corpus: PreparedCorpus,
+    model: ModelConfig,
+    objectives: ObjectiveConfig,
+    batches: BatchConfig,
+    optimizer: OptimizerConfig,
+    training: TrainingConfig,
+    write_samples: Callable[[int, dict], None] | None = None,
+) -> Outcome:
+    """Train, or go on training, in a run folder.
+
+    Everything is a function of the settings, the corpus and the step, so a run that was killed and resumed ends with the same
+    parameters as one that was not. `write_samples(step, parameters)` is called at each validation.
+
+    Raises:
+      UserError: settings that cannot be, a corpus without training rows, `training.refusals` non-finite steps in a row.
+    """
+    _check(batches, training, len(jax.devices()))
+    mesh = make_mesh()
+    tokenizer = corpus.tokenizer
+    starts = Starts(text=tokenizer.text_start_id, smiles=tokenizer.smiles_start_id)
+    split = corpus.split("train")
+    schedule = Schedule(split, batches, training.seed)
+    transformation = optimizers.build(optimizer, training.steps)
+    abstract, make = sharded_state(mesh, lambda: make_state(model, objectives, transformation, training.seed))
+    checkpoints = Checkpoints(run, training.keep, training.best)
+    validation = None
+    if "validation" in corpus.splits and len(corpus.split("validation")):
+        step_function = make_validation_step(model, objectives, starts)
+        held_out = corpus.split("validation")
+        validation = Validation(held_out, step_function, batches, training.validation_pairs, batch_sharding(mesh))
+    with jax.set_mesh(mesh):
+        start = checkpoints.latest_step() or 0
+        state = _restore(checkpoints, start, abstract) if start else make()
+        log = Log(run, start, training.tensorboard)
+        step = make_train_step(model, objectives, transformation, starts, mesh, training.accumulate, training.seed)
+        rate = optimizers.schedule(optimizer, training.steps)
+        loop = _Loop(training, checkpoints, log, validation, write_samples, rate, batches.pairs)
+        try:
+            with _stop_signals() as stopping, progress.bar("train", training.steps, "steps", start) as bar:
+                bar.print(_summary(schedule, split, batches, start))
+                stream = training_batches(split, schedule, batches, training.seed, start, training.steps)
+                return loop.run(state, start, (jax.device_put(b, batch_sharding(mesh)) for b in stream), step, bar, stopping)
+        finally:
+            checkpoints.close()
+            log.close()
+
+
+class _Loop:
+    def __init__(self, training, checkpoints, log, validation, write_samples, rate, pairs):
+        self.training, self.checkpoints, self.log = training, checkpoints, log
+        self.validation, self.write_samples = validation, write_samples
+        self.rate, self.pairs = rate, pairs
+        self.saved_at = time.monotonic()
+
+    def run(self, state: TrainState, start: int, stream, step, bar, stopping) -> Outcome:
+        window, window_start = [], time.monotonic()
+        done = start
+        for done, batch in enumerate(stream, start + 1):
+            state, metrics = step(state, batch)
+            window.append(metrics)
+            last = done == self.training.steps
+            if done % self.training.log_every == 0 or last:  # the only place that waits for the device
+                in_a_row = int(state.refused)
+                note = self._log_window(done, window, time.monotonic() - window_start, in_a_row)
+                bar.advance(len(window), note)
+                window, window_start = [], time.monotonic()
+            if last or (self.training.validate_every and done % self.training.validate_every == 0):
+                self._validate(done, state, bar)
+                window_start = time.monotonic()
+            if last or stopping() or self._save_is_due(done):
+                self._save(done, state)
+            if stopping() and not last:
+                return Outcome(done, finished=False)
+        return Outcome(done, finished=True)
+
+    def _log_window(self, done: int, window: list, seconds: float, in_a_row: int) -> str:
+        window = jax.device_get(window)
+        refused = [done - len(window) + 1 + i for i, metrics in enumerate(window) if metrics["refused"]]
+        sound = [metrics for metrics in window if not metrics["refused"]]
+        means = {name: float(sum(m[name] for m in sound) / len(sound)) for name in window[0]} if sound else {}
+        means["refused"] = len(refused)
+        means["learning_rate"] = float(self.rate(done - 1))
+        means["pairs_per_second"] = round(len(window) * self.pairs / max(seconds, 1e-9), 2)
+        self.log.write(done, "train", means)
+        if refused:
+            steps = ", ".join(map(str, refused[:10])) + (" ..." if len(refused) > 10 else "")
+            self.log.write(done, "event", {"refused_steps": steps})
+            self._stop_if_hopeless(done, in_a_row)
+        return f"loss {means['loss']:.3f}" if sound else "loss not finite"
+
+    def _stop_if_hopeless(self, done: int, in_a_row: int) -> None:
+        if in_a_row >= self.training.refusals:
+            raise UserError(
+                f"the loss or gradient was not finite in the {in_a_row} steps up to {done}: lower optimizer.learning_rate "
+                f"or look at the data of those steps; the last checkpoint is sound"
+            )
+
+    def _validate(self, done: int, state: TrainState, bar) -> None:
+        if self.validation is None:
+            return
+        metrics = self.validation(state.average)
+        self.log.write(done, "validation", metrics)
+        if self.training.best not in metrics:
+            raise UserError(f"training.best = {self.training.best!r} is no validation metric: choose one of {', '.join(metrics)}")
+        best = self.checkpoints.save_if_best(done, state.average, metrics)
+        shown = ("caption", "generation", "text_to_molecule_MRR")
+        line = "  ".join(f"{name} {metrics[name]:.3f}" for name in shown if name in metrics)
+        bar.print(f"step {done:>6}  validation  {line}{'  best so far' if best else ''}")
+        if self.write_samples:
+            self.write_samples(done, state.average)
+
+    def _save_is_due(self, done: int) -> bool:
+        minutes = (time.monotonic() - self.saved_at) / 60
+        return done % self.training.save_every == 0 or minutes >= self.training.save_minutes
+
+    def _save(self, done: int, state: TrainState) -> None:
+        weights, rest = split_state(state)
+        self.checkpoints.save(done, weights, rest)
+        self.saved_at = time.monotonic()
+
+
+def split_state(state: TrainState) -> tuple[dict, dict]:
+    """(what other commands load, what only training needs)."""
+    rest = {"step": state.step, "params": state.params, "optimizer": state.optimizer, "refused": state.refused}
+    return state.average, rest if state.queue is None else rest | {"queue": state.queue}
+
+
+def _restore(checkpoints: Checkpoints, step: int, abstract: TrainState) -> TrainState:
+    average, rest = checkpoints.restore(step, *split_state(abstract))
+    return TrainState(average=average, **{"queue": None, **rest})
+
+
+def _check(batches: BatchConfig, training: TrainingConfig, devices: int) -> None:
+    for name in ("steps", "accumulate", "log_every", "save_every", "keep"):
+        if getattr(training, name) < 1:
+            raise UserError(f"training.{name} = {getattr(training, name)}: it must be at least 1")
+    if batches.pairs % (training.accumulate * devices):
+        raise UserError(
+            f"batches.pairs = {batches.pairs} is not divisible by training.accumulate x devices = {training.accumulate} x {devices}"
+        )
+
+
+def _summary(schedule: Schedule, split, batches: BatchConfig, start: int) -> str:
+    shapes = " ".join(f"{shape.smiles}x{shape.text}" for shape in schedule.shapes)
+    left = f", {schedule.left_out:,} too long left out" if schedule.left_out else ""
+    resumed = f", resumed at step {start:,}" if start else ""
+    return (
+        f"{len(split):,} pairs{left}; {schedule.steps_per_epoch:,} steps of {batches.pairs} pairs an epoch; "
+        f"{schedule.real_tokens:.0%} of the tokens are real; shapes (SMILES x text) {shapes}{resumed}"
+    )
+
+
+@contextmanager
+def _stop_signals():
+    """Yields a function that says whether SIGTERM or SIGINT came; a second SIGINT acts at once."""
+    received = []
+
+    def note(number, frame):
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not the main thread: whoever runs this one handles signals
+        before = {}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,156 @@
+"""The training step and the validation step: pure functions of state and batch, jitted once a batch shape."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from atomas_jax.batching.batches import Batch
+from atomas_jax.model.atomas import Atomas, Outputs, Starts
+from atomas_jax.model.configuration import ModelConfig
+from atomas_jax.objectives.configuration import ObjectiveConfig
+from atomas_jax.objectives.contrast import Queue, enqueue
+from atomas_jax.objectives.language import TokenLoss, token_loss
+from atomas_jax.objectives.total import joint_loss
+from atomas_jax.training.partitioning import batch_sharding
+from atomas_jax.training.state import TrainState
+
+Metrics = dict[str, jax.Array]
+
+
+def make_train_step(
+    model: ModelConfig,
+    objectives: ObjectiveConfig,
+    optimizer: optax.GradientTransformation,
+    starts: Starts,
+    mesh: Mesh,
+    accumulate: int,
+    seed: int,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """The jitted step. It donates the state. Metrics are float32 scalars: every loss term, unweighted, and a few more.
+
+    A step whose loss or gradient is not finite changes nothing but the counters: parameters, average, optimiser and queue
+    stay as they were, and `refused` of the metrics is 1.
+    """
+    network = Atomas(model)
+    dropout = jax.random.key(seed, impl="rbg")  # a stream of its own; threefry costs more than the layers on CPU
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        batch = jax.lax.with_sharding_constraint(batch, batch_sharding(mesh))
+        # Atomas and ALBEF move the momentum copy first, then take its features
+        average = optax.incremental_update(state.params, state.average, 1 - objectives.momentum)
+        momentum = None
+        if objectives.uses_queue:
+            embed = lambda modality, tokens: network.apply({"params": average}, modality, tokens, method="embed")  # noqa: E731
+            momentum = (embed("text", batch.text), embed("smiles", batch.smiles))
+
+        def loss(params, part: Batch, momentum, queue: Queue | None, key):
+            outputs = run(network, params, part, objectives, starts, key)
+            caption, generation = language_losses(objectives, outputs, part)
+            return joint_loss(
+                objectives, part.molecule, outputs.aligned, momentum, queue,
+                share(caption, batch.text, accumulate), share(generation, batch.target_smiles, accumulate),
+            )  # fmt: skip
+
+        key = jax.random.fold_in(dropout, state.step)
+        gradients, total, terms = accumulated(loss, state.params, batch, momentum, state.queue, key, accumulate)
+        norm = optax.global_norm(gradients)
+        sound = jnp.isfinite(total) & jnp.isfinite(norm)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        queue = enqueue(state.queue, *momentum, batch.molecule) if objectives.uses_queue else None
+        new = (optax.apply_updates(state.params, updates), average, optimizer_state, queue)
+        old = (state.params, state.average, state.optimizer, state.queue)
+        kept = jax.tree.map(lambda a, b: jnp.where(sound, a, b), new, old)
+        refused = jnp.where(sound, 0, state.refused + 1)
+        metrics = {"loss": total, **terms, "gradient_norm": norm, "refused": 1 - sound.astype(jnp.float32)}
+        return TrainState(state.step + 1, *kept, refused), metrics
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def accumulated(loss, params, batch: Batch, momentum, queue, key, parts: int):
+    """Gradient, total and terms of a loss, the mean over `parts` equal parts of the batch taken one after another."""
+    gradient = jax.value_and_grad(loss, has_aux=True)
+    if parts == 1:
+        (total, terms), gradients = gradient(params, batch, momentum, queue, key)
+        return gradients, total, terms
+
+    def split(array):  # rows of a part lie `parts` apart, so that a sharded batch stays spread over the devices
+        return array.reshape(-1, parts, *array.shape[1:]).swapaxes(0, 1)
+
+    def add(sums, part):
+        index, rows, momentum_rows = part
+        (total, terms), gradients = gradient(params, rows, momentum_rows, queue, jax.random.fold_in(key, index))
+        return jax.tree.map(jnp.add, sums, (gradients, total, terms)), None
+
+    inputs = (jnp.arange(parts), *jax.tree.map(split, (batch, momentum)))
+    shapes = jax.eval_shape(lambda part: add_shapes(gradient, params, part, queue, key), jax.tree.map(lambda x: x[0], inputs))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    sums, _ = jax.lax.scan(add, zeros, inputs)
+    return jax.tree.map(lambda x: x / parts, sums)
+
+
+def add_shapes(gradient, params, part, queue, key):
+    """What one part gives, in the order `accumulated` sums it."""
+    _, rows, momentum = part
+    (total, terms), gradients = gradient(params, rows, momentum, queue, key)
+    return gradients, total, terms
+
+
+def run(network: Atomas, params, batch: Batch, objectives: ObjectiveConfig, starts: Starts, key=None) -> Outputs:
+    """The model on a batch, only the parts with a weight; with dropout when there is a key."""
+    return network.apply(
+        {"params": params}, batch.smiles, batch.target_smiles, batch.text, starts,
+        deterministic=key is None,
+        caption=objectives.language * objectives.caption > 0,
+        generation=objectives.language * objectives.generation > 0,
+        aligned=objectives.global_alignment + objectives.hierarchical > 0,
+        rngs=None if key is None else {"dropout": key},
+    )  # fmt: skip
+
+
+def language_losses(objectives: ObjectiveConfig, outputs: Outputs, batch: Batch) -> tuple[TokenLoss | None, TokenLoss | None]:
+    """Token losses of captioning and of generation; None where the direction is switched off."""
+
+    def one(logits, targets):
+        if logits is None:
+            return None
+        return token_loss(logits, targets, targets != 0, objectives.label_smoothing, objectives.z_loss)
+
+    return one(outputs.caption_logits, batch.text), one(outputs.generation_logits, batch.target_smiles)
+
+
+def share(loss: TokenLoss | None, targets: jax.Array, parts: int) -> TokenLoss | None:
+    """A part's loss with the count a part has on average, so that the mean of the parts is the mean over all tokens."""
+    return loss and loss._replace(count=(targets != 0).sum() / parts)
+
+
+def make_validation_step(model: ModelConfig, objectives: ObjectiveConfig, starts: Starts):
+    """The jitted (params, batch) -> (losses by name as (sum, weight), text embeddings, SMILES embeddings).
+
+    No dropout. Language losses are token sums; alignment terms are in-batch means weighted by real rows, the global one in
+    its "softmax" form (a queue belongs to training).
+    """
+    network = Atomas(model)
+    objectives = replace(objectives, global_form="softmax", label_smoothing=0.0, z_loss=0.0)
+    alignments = replace(objectives, language=0.0)
+
+    def step(params, batch: Batch):
+        outputs = run(network, params, batch, objectives, starts)
+        losses = {}
+        for name, loss in zip(("caption", "generation"), language_losses(objectives, outputs, batch)):
+            if loss is not None:
+                losses[name] = (loss.cross_entropy, loss.count)
+                losses[f"{name}_accuracy"] = (loss.correct, loss.count)
+        rows = (batch.molecule >= 0).sum()
+        embeddings = None
+        if outputs.aligned is not None:
+            _, terms = joint_loss(alignments, batch.molecule, outputs.aligned)
+            losses |= {name: (value * rows, rows) for name, value in terms.items()}
+            embeddings = (outputs.aligned.text.embedding, outputs.aligned.smiles.embedding)
+        return losses, embeddings
+
+    return jax.jit(step)

@@ -1,0 +1,51 @@
+"""Validation during training: every loss on held-out pairs, and how well they find each other."""
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from atomas_jax.batching.batches import validation_batches
+from atomas_jax.batching.configuration import BatchConfig
+from atomas_jax.corpus.prepared import Split
+from atomas_jax.evaluation.ranking import rank_embeddings
+
+
+class Validation:
+    """Validation on the first `pairs` usable rows of a split, always the same ones."""
+
+    def __init__(self, split: Split, step: Callable, config: BatchConfig, pairs: int, sharding):
+        usable = np.flatnonzero(split.smiles_length <= config.max_smiles)
+        self.rows = usable[:pairs]
+        self._split, self._step, self._config, self._sharding = split, step, config, sharding
+
+    def __call__(self, params) -> dict[str, float]:
+        """Metrics by name.
+
+        `caption`, `generation`: nats a token, and their sum `language`; `*_accuracy`: share of tokens predicted right given
+        those before; `global`, `hierarchical*`: in-batch losses; `text_to_molecule_*`, `molecule_to_text_*`: the rank of the
+        partner among all validation rows (R1, MRR; rows of one molecule are all right; ties count as their mean).
+        """
+        sums, weights = defaultdict(float), defaultdict(float)
+        rows, texts, molecules = [], [], []
+        for chosen, batch in validation_batches(self._split, self._config, self.rows):
+            losses, embeddings = jax.device_get(self._step(params, jax.device_put(batch, self._sharding)))
+            for name, (total, weight) in losses.items():
+                sums[name] += float(total)
+                weights[name] += float(weight)
+            if embeddings is not None:
+                rows.extend(chosen)
+                texts.append(embeddings[0][: len(chosen)])
+                molecules.append(embeddings[1][: len(chosen)])
+        metrics = {name: total / max(weights[name], 1.0) for name, total in sums.items()}
+        if parts := [metrics[name] for name in ("caption", "generation") if name in metrics]:
+            metrics["language"] = sum(parts)
+        if texts:
+            labels = self._split.molecule[rows]
+            sides = {"text_to_molecule": (texts, molecules), "molecule_to_text": (molecules, texts)}
+            for name, (queries, pool) in sides.items():
+                ranks = rank_embeddings(np.concatenate(queries), np.concatenate(pool), positives=(labels, labels)).ranks
+                metrics[f"{name}_R1"] = float((ranks == 1).mean())
+                metrics[f"{name}_MRR"] = float((1 / ranks).mean())
+        return metrics
