@@ -22,7 +22,7 @@ class Level(NamedTuple):
     """The tokens of one modality at one level: 0 words or atoms, 1 phrases or fragments, 2 paragraph or molecule."""
 
     tokens: jax.Array
-    """[B, N, D], not normalised; float32 above level 0, the encoder's type at level 0."""
+    """[B, N, D], not normalised, zero where `mask` is False; float32, but at level 0 of the encoder's type."""
     mask: jax.Array
     """bool [B, N]."""
     omega: jax.Array
@@ -107,7 +107,7 @@ class SideHeads(nn.Module):
         self.weight = [WeightHead(self.dtype) for _ in range(len(ratios) + 1)]
 
     def __call__(self, states: jax.Array, mask: jax.Array) -> Side:
-        levels, tokens, here = [], states, mask
+        levels, tokens, here = [], jnp.where(mask[:, :, None], states, 0), mask
         for weight, polymerise in zip(self.weight, (*self.polymerisation, None)):
             omega = weight(tokens, here)
             above = polymerise(tokens, here) if polymerise else None
