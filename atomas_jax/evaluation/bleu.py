@@ -1,7 +1,8 @@
-"""Corpus BLEU from the n-gram counts of single rows, equal to NLTK's `corpus_bleu` with one reference and no smoothing.
+"""Corpus BLEU from the n-gram counts of single rows, equal to NLTK's `corpus_bleu` (one reference, no smoothing).
 
-Counting once per row, and adding up afterwards, makes a bootstrap over rows one matrix product. Source: Papineni et al., ACL 2002, in
-the form of `nltk.translate.bleu_score` (method0): a prediction too short to hold an n-gram counts one empty place in the denominator.
+Counting once per row, and adding up afterwards, makes a bootstrap over rows one matrix product. Source: Papineni et
+al., ACL 2002, in the form of `nltk.translate.bleu_score` (method0): a prediction too short to hold an n-gram counts
+one empty place in the denominator.
 """
 
 from collections import Counter
@@ -28,7 +29,7 @@ def counts(reference: Sequence, prediction: Sequence) -> list[int]:
 
 
 def bleu(totals: np.ndarray, order: int = ORDERS) -> np.ndarray:
-    """BLEU with uniform weights up to `order`, from totals [..., COLUMNS]; float64 [...]. 0 where an order has no match."""
+    """BLEU with uniform weights up to `order`, from totals [..., COLUMNS]; float64 [...]. 0 if an order has no match."""
     matches, places = totals[..., :order], totals[..., ORDERS : ORDERS + order]
     here, there = totals[..., 2 * ORDERS], totals[..., 2 * ORDERS + 1]
     any_match = (matches > 0).all(axis=-1)

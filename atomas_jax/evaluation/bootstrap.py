@@ -1,8 +1,8 @@
 """Bootstrap intervals over rows: every metric is a function of row weights, and a resample is one weight vector.
 
-The value of a metric has all weights 1; a resample draws N rows with replacement and weighs each by how often it was drawn. So one
-function gives the value and its interval, for means, ratios, corpus BLEU and medians alike, and two systems resampled with one seed
-are resampled alike: their difference is paired.
+The value of a metric has all weights 1; a resample draws N rows with replacement and weighs each by how often it was
+drawn. So one function gives the value and its interval, for means, ratios, corpus BLEU and medians alike, and two
+systems resampled with one seed are resampled alike: their difference is paired.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -68,7 +68,8 @@ def median_of(values: np.ndarray) -> Estimator:
 
     def estimate(weights: np.ndarray) -> np.ndarray:
         reached = np.cumsum(weights[:, order], axis=1)
-        # A resample is a multiset of N rows: its element number m (from 0) is the first row whose running count exceeds m.
+        # A resample is a multiset of N rows: its element number m (from 0) is the first row whose running count
+        # exceeds m.
         first, second = (np.argmax(reached > m, axis=1) for m in (low, high))
         return (ordered[first] + ordered[second]) / 2
 

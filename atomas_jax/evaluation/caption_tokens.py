@@ -1,4 +1,4 @@
-"""Tokenizers by name for BLEU and METEOR of captions. A number means nothing without the name of the one that made it."""
+"""Tokenizers by name for BLEU and METEOR of captions. A number means nothing without its tokenizer's name."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,14 +13,15 @@ _LONGEST = 512  # WordPieces kept of a caption, as the field's evaluators do
 
 
 def words(_vocabulary: Path | None = None) -> Tokenize:
-    """Lower-cased words, numbers (with their decimals) and single punctuation marks; every other character but blanks is kept."""
+    """Lower-cased words, numbers (with their decimals) and punctuation marks; only blanks are dropped."""
     return lambda texts: [_WORDS.findall(text.lower()) for text in texts]
 
 
 def scibert(vocabulary: Path | None) -> Tokenize:
     """WordPieces of a BERT vocabulary file, lower-cased, no special tokens, cut at 512.
 
-    With `scibert_scivocab_uncased` this is the tokenizer of MolT5's evaluation. Raises `UserError` without a readable vocabulary.
+    With `scibert_scivocab_uncased` this is the tokenizer of MolT5's evaluation. Raises `UserError` without a readable
+    vocabulary.
     """
     from tokenizers import BertWordPieceTokenizer
 

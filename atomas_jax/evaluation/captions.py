@@ -1,6 +1,7 @@
 """Captions against references: BLEU-2, BLEU-4, METEOR, ROUGE-1, ROUGE-2, ROUGE-L.
 
-Definitions are those of MolT5's evaluation (Edwards et al., EMNLP 2022); the tokenizer under BLEU and METEOR is the protocol's.
+Definitions are those of MolT5's evaluation (Edwards et al., EMNLP 2022); the tokenizer under BLEU and METEOR is the
+protocol's.
 """
 
 from collections.abc import Sequence
@@ -35,12 +36,14 @@ def caption_metrics(
       references, predictions: N strings each; empty predictions are measured (they score 0) and counted.
       protocol: a name of `PROTOCOLS`; it fixes the tokenizer.
       vocabulary: the WordPiece vocabulary file, where the protocol's tokenizer needs one.
-      wordnet: where WordNet is (see `meteor.synonyms_of`); None: METEOR has its exact and stem stages only, and the stamp says so.
-      workers: processes; None: all cores above 500 rows. progress: called with (rows done, rows). seed: of the bootstrap.
+      wordnet: where WordNet is (see `meteor.synonyms_of`); None: METEOR has its exact and stem stages only, and the
+        stamp says so.
+      workers: processes; None: all cores above 500 rows. progress: called with (rows done, rows). seed: of the
+        bootstrap.
 
     Returns:
-      `Result` with the six metrics. Its `rows` hold METEOR and the ROUGEs per row, each row's own BLEU, and the n-gram counts "BLEU counts"
-      int [N, 10] of which corpus BLEU is a function (`bleu.COLUMNS`).
+      `Result` with the six metrics. Its `rows` hold METEOR and the ROUGEs per row, each row's own BLEU, and the
+      n-gram counts "BLEU counts" int [N, 10] of which corpus BLEU is a function (`bleu.COLUMNS`).
 
     Raises:
       UserError: no rows, unequal numbers, an unknown protocol, a missing vocabulary or WordNet.

@@ -31,8 +31,8 @@ _VARIABLES = {_INK: "var(--muted)", _FAINT: "var(--line)", **dict(zip(_LINES, ("
 
 
 def read_log(path: str | Path) -> Series:
-    """Every numeric series of a `log.jsonl`. A line cut short by a kill, and values that are not finite, are left out; of a step logged
-    twice (a resumed run) the later line counts. Raises `UserError` for a missing file."""
+    """Every numeric series of a `log.jsonl`. A line cut short by a kill, and values that are not finite, are left
+    out; of a step logged twice (a resumed run) the later line counts. Raises `UserError` for a missing file."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -99,12 +99,22 @@ def _panel(series: Series, names: list[str], title: str) -> str:
                 axes.plot([], [], color=colour, linewidth=1.6, label=label if len(names) > 1 else "training")
             if validation:
                 label = f"{label}, validation" if len(names) > 1 else "validation"
-                axes.plot(*zip(*validation), color=colour, linestyle=":", linewidth=1.5, marker="o", markersize=3.5, label=label)
+                axes.plot(
+                    *zip(*validation),
+                    color=colour,
+                    linestyle=":",
+                    linewidth=1.5,
+                    marker="o",
+                    markersize=3.5,
+                    label=label,
+                )
         if len(axes.get_legend_handles_labels()[1]) > 1:
             axes.legend(frameon=False, fontsize=8, handlelength=1.6)
         axes.set_xlabel("step")
         target = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(target, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        FigureCanvasSVG(figure).print_svg(
+            target, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
     text = target.getvalue()
     for placeholder, variable in _VARIABLES.items():
         text = text.replace(placeholder, variable)
@@ -112,7 +122,7 @@ def _panel(series: Series, names: list[str], title: str) -> str:
 
 
 def _smoothed(values: tuple[float, ...]) -> list[float]:
-    """Exponential mean with a memory of a thirtieth of the run, corrected for its start (as Adam corrects its moments)."""
+    """Exponential mean with a memory of a thirtieth of the run, corrected for its start (as Adam's moments)."""
     keep = 1.0 - 1.0 / max(2.0, len(values) / 30)
     mean, weight, found = 0.0, 0.0, []
     for value in values:

@@ -1,7 +1,7 @@
 """Floors: what is reached without any model. A number is worth what it is above these.
 
-Two kinds for each direction: the answer of another row (no information about the query) and the answer of the nearest training row
-(a copy). Each is a list of answers that goes through the same metrics as a model's.
+Two kinds for each direction: the answer of another row (no information about the query) and the answer of the nearest
+training row (a copy). Each is a list of answers that goes through the same metrics as a model's.
 """
 
 from collections import Counter
@@ -15,8 +15,8 @@ from atomas_jax.evaluation.caption_tokens import words
 
 
 def other_rows(rows: int, seed: int = 0) -> np.ndarray:
-    """For each of N >= 2 rows another one, int64 [N]: a random cyclic permutation (Sattolo), so that no row gets itself and each is used
-    once. Raises `UserError` for fewer than two rows."""
+    """For each of N >= 2 rows another one, int64 [N]: a random cyclic permutation (Sattolo), so that no row gets
+    itself and each is used once. Raises `UserError` for fewer than two rows."""
     if rows < 2:
         raise UserError("the answer of another row needs at least two rows")
     random = np.random.default_rng(seed)
@@ -42,10 +42,11 @@ def random_training_answers(rows: int, answers: Sequence[str], seed: int = 0) ->
 def nearest_captions(
     molecules: Sequence[str], training_molecules: Sequence[str], training_captions: Sequence[str]
 ) -> tuple[list[str], np.ndarray]:
-    """The caption of the nearest training molecule: Tanimoto over Morgan counts, radius 2, the lowest index among equals.
+    """The caption of the nearest training molecule: Tanimoto over Morgan counts, radius 2; ties to the lowest index.
 
     Returns:
-      (captions [Q], similarity float64 [Q] to the molecule they are of). Raises `InvalidMolecule` for a SMILES that is none.
+      (captions [Q], similarity float64 [Q] to the molecule they are of). Raises `InvalidMolecule` for a SMILES that
+      is none.
     """
     index, similarity = fingerprints.nearest(molecules, training_molecules)
     return [training_captions[i] for i in index], similarity
@@ -54,7 +55,7 @@ def nearest_captions(
 def nearest_molecules(
     captions: Sequence[str], training_captions: Sequence[str], training_molecules: Sequence[str]
 ) -> tuple[list[str], np.ndarray]:
-    """The molecule of the nearest training caption: cosine of TF-IDF vectors over words, the lowest index among equals.
+    """The molecule of the nearest training caption: cosine of TF-IDF vectors; ties to the lowest index.
 
     Returns:
       (SMILES [Q], cosine float64 [Q]).
@@ -66,10 +67,11 @@ def nearest_molecules(
 def nearest_texts(queries: Sequence[str], library: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The most alike text of a library for each query, (index int64 [Q], cosine float64 [Q]).
 
-    A text is the vector of (1 + ln count) * ln(1 + N / n) over its distinct words (lower-cased words, numbers and punctuation), with N texts
-    in the library, n of them holding the word; words the library lacks count in no length. Source: Manning, Raghavan, Schuetze,
-    Introduction to Information Retrieval, 2008, section 6.4 (log TF, smoothed IDF, cosine). The library is an inverted index, so a query
-    costs the postings of its words and nothing of size queries x library is held.
+    A text is the vector of (1 + ln count) * ln(1 + N / n) over its distinct words (lower-cased words, numbers and
+    punctuation), with N texts in the library, n of them holding the word; words the library lacks count in no length.
+    Source: Manning, Raghavan, Schuetze, Introduction to Information Retrieval, 2008, section 6.4 (log TF, smoothed
+    IDF, cosine). The library is an inverted index, so a query costs the postings of its words and nothing of size
+    queries x library is held.
     """
     if not len(library):
         raise UserError("no training texts to search")

@@ -1,7 +1,8 @@
 """METEOR of tokenised sentences by NLTK, with or without WordNet's synonyms, and without its slow parts.
 
-NLTK stems every unmatched token and asks WordNet for every one still left, anew in every sentence. Here the stems are remembered, and the
-synonyms are looked up once for the distinct tokens of a whole table, so that a worker needs no WordNet.
+NLTK stems every unmatched token and asks WordNet for every one still left, anew in every sentence. Here the stems are
+remembered, and the synonyms are looked up once for the distinct tokens of a whole table, so that a worker needs no
+WordNet.
 """
 
 import functools
@@ -16,7 +17,8 @@ from nltk.translate.meteor_score import meteor_score
 from atomas_jax.errors import UserError
 
 Synonyms = Mapping[str, frozenset[str]]
-"""Stem to the one-word lemmas of its WordNet synsets; a stem without any is not in it. (NLTK's synonym stage sees stems, not tokens.)"""
+"""Stem to the one-word lemmas of its WordNet synsets; a stem without any is not in it. (NLTK's synonym stage sees
+stems, not tokens.)"""
 
 
 class _Stemmer:
@@ -59,7 +61,7 @@ def stem(token: str) -> str:
 
 
 def meteor(reference: list[str], prediction: list[str], synonyms: Synonyms) -> float:
-    """METEOR in [0, 1] of one sentence; alpha .9, beta 3, gamma .5. Without synonyms it has the exact and the stem stage.
+    """METEOR in [0, 1] of one sentence; alpha .9, beta 3, gamma .5; without synonyms, two stages.
 
     Source: Lavie and Agarwal, WMT 2007, in the form of `nltk.translate.meteor_score`.
     """
@@ -67,8 +69,9 @@ def meteor(reference: list[str], prediction: list[str], synonyms: Synonyms) -> f
 
 
 def synonyms_of(stems: Iterable[str], wordnet: Path | None) -> dict[str, frozenset[str]]:
-    """The synonyms of the given stems. `wordnet` is an NLTK data folder (holding `corpora/wordnet` or `corpora/wordnet.zip`), a folder
-    with `wordnet.zip`, or that file; None gives no synonyms. Raises `UserError` when there is no WordNet there."""
+    """The synonyms of the given stems. `wordnet` is an NLTK data folder (holding `corpora/wordnet` or
+    `corpora/wordnet.zip`), a folder with `wordnet.zip`, or that file; None gives no synonyms. Raises `UserError` when
+    there is no WordNet there."""
     if wordnet is None:
         return {}
     reader = _reader(Path(wordnet).resolve())
@@ -97,7 +100,9 @@ def _reader(place: Path):
     folder = next((f for f in folders if (f / "index.noun").is_file()), None)
     archive = next((a for a in archives if a.is_file() and a.suffix == ".zip"), None)
     if folder is None and archive is None:
-        raise UserError(f"no WordNet at {place}: give NLTK's data folder, which holds corpora/wordnet or corpora/wordnet.zip")
+        raise UserError(
+            f"no WordNet at {place}: give NLTK's data folder, which holds corpora/wordnet or corpora/wordnet.zip"
+        )
     home = str((folder or archive).parent)
     if home not in nltk.data.path:
         nltk.data.path.append(home)  # NLTK opens files only below its data path

@@ -1,7 +1,7 @@
-"""Generated molecules against reference molecules: how alike the strings, how alike the molecules, how many are molecules at all.
+"""Generated molecules against reference molecules: how alike the strings and the molecules, how many are valid.
 
-Definitions are those of MolT5's evaluation (Edwards et al., EMNLP 2022), with what string metrics hide beside them: exactness without
-stereo, uniqueness, novelty.
+Definitions are those of MolT5's evaluation (Edwards et al., EMNLP 2022), with what string metrics hide beside them:
+exactness without stereo, uniqueness, novelty.
 """
 
 import functools
@@ -31,17 +31,19 @@ def molecule_metrics(
     progress: Progress | None = None,
     seed: int = 0,
 ) -> Result:
-    """Measure generated SMILES, row by row against one reference each. No string is refused: what does not parse counts as invalid.
+    """Measure generated SMILES, row by row against one reference each. What does not parse is invalid.
 
     Args:
       references, predictions: N SMILES each. String metrics take them as they are: repair doubled backslashes before.
       protocol: a name of `PROTOCOLS`; it says what an empty prediction is.
-      training_keys: full InChIKeys (`chemistry.molecules.identity(...).key`) of the training molecules; with them novelty is measured.
-      workers: processes; None: all cores above 500 rows. progress: called with (rows done, rows). seed: of the bootstrap.
+      training_keys: full InChIKeys (`chemistry.molecules.identity(...).key`) of the training molecules; with them
+        novelty is measured.
+      workers: processes; None: all cores above 500 rows. progress: called with (rows done, rows). seed: of the
+        bootstrap.
 
     Returns:
-      `Result`. BLEU, Exact, Levenshtein and Validity are over all rows; MACCS, RDK and Morgan over valid outputs (NaN in `rows` for the
-      others). Uniqueness has no interval: a resample repeats molecules by itself.
+      `Result`. BLEU, Exact, Levenshtein and Validity are over all rows; MACCS, RDK and Morgan over valid outputs (NaN
+      in `rows` for the others). Uniqueness has no interval: a resample repeats molecules by itself.
 
     Raises:
       UserError: no rows, unequal numbers, an unknown protocol, a reference that is no molecule.

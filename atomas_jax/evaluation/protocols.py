@@ -1,7 +1,7 @@
-"""Ways of measuring, by name: what is tokenised and how, and what becomes of odd rows. One table, so that a number has one meaning.
+"""Ways of measuring, by name: what is tokenised and how, and what becomes of odd rows.
 
-A protocol says everything that changes a caption or molecule metric apart from the data and the versions of libraries; its name and
-its choices go into every stamp.
+A protocol says everything that changes a caption or molecule metric apart from the data and the versions of
+libraries; its name and its choices go into every stamp.
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,14 @@ from atomas_jax.errors import UserError
 class Protocol:
     """One row of `PROTOCOLS`.
 
-    `tokenizer` names the entry of `caption_tokens.TOKENIZERS` for BLEU and METEOR; `needs_wordnet`: METEOR is this protocol's only with
-    synonyms; `strip_prefix` is cut from the start of predicted captions; `empty_is_valid`: an empty prediction is read as a molecule
-    without atoms (valid, similar to nothing) as `Chem.MolFromSmiles("")` does, instead of as no molecule.
+    `tokenizer` names the entry of `caption_tokens.TOKENIZERS` for BLEU and METEOR; `strip_prefix` is cut from the start of predicted captions; `empty_is_valid`: an
+    empty prediction is read as a molecule without atoms (valid, similar to nothing) as `Chem.MolFromSmiles("")` does,
+    instead of as no molecule.
     """
 
     name: str
     about: str
     tokenizer: str
-    needs_wordnet: bool = False
     strip_prefix: str = ""
     empty_is_valid: bool = False
 
@@ -29,12 +28,13 @@ class Protocol:
 PROTOCOLS: dict[str, Protocol] = {
     p.name: p
     for p in (
-        Protocol("plain", "needs no download: captions as lower-cased words, numbers and punctuation", tokenizer="words"),
+        Protocol(
+            "plain", "needs no download: captions as lower-cased words, numbers and punctuation", tokenizer="words"
+        ),
         Protocol(
             "molt5",
-            "MolT5 (Edwards et al., EMNLP 2022): SciBERT WordPieces cut at 512, raw strings, similarities over valid outputs",
+            "MolT5 (Edwards et al., EMNLP 2022): SciBERT WordPieces cut at 512, raw strings, METEOR with WordNet",
             tokenizer="scibert",
-            needs_wordnet=True,
             strip_prefix="[CLS] ",
             empty_is_valid=True,
         ),

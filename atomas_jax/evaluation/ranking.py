@@ -1,7 +1,8 @@
 """Ranking: where in a pool does the partner of each query stand.
 
-Rank 1 is best. A tie counts as the mean of the ranks it spans, so a model that scores everything alike is at chance, not at the top.
-The pool is part of the number: rank 1 of 64 and rank 1 of 33,010 are different tasks, and every stamp names it.
+Rank 1 is best. A tie counts as the mean of the ranks it spans, so a model that scores everything alike is at chance,
+not at the top. The pool is part of the number: rank 1 of 64 and rank 1 of 33,010 are different tasks, and every stamp
+names it.
 """
 
 import hashlib
@@ -22,7 +23,8 @@ _ROUNDING = 1e-6  # cosines in float32 that differ by less are equal: twins must
 
 @dataclass(frozen=True)
 class Ranked:
-    """`ranks` float64 [Q] (halves are possible: ties), `top` int64 [Q, K]: the pool's best K for each query, best first."""
+    """`ranks` float64 [Q] (halves are possible: ties), `top` int64 [Q, K]: the pool's best K for each query, best
+    first."""
 
     ranks: np.ndarray
     top: np.ndarray
@@ -40,8 +42,8 @@ def rank_similarity(
     Args:
       similarity: [Q, P], higher is nearer.
       partner: int [Q], the pool row of each query's own partner; None: row q.
-      positives: a label for each query and for each pool row (molecule keys, say): pool rows with the query's label are partners too.
-        The best of them is ranked, and the others do not stand before it.
+      positives: a label for each query and for each pool row (molecule keys, say): pool rows with the query's label
+        are partners too. The best of them is ranked, and the others do not stand before it.
       top: how many of the best pool rows to return. tolerance: similarities this near are a tie.
 
     Raises:
@@ -49,7 +51,9 @@ def rank_similarity(
     """
     similarity = np.asarray(similarity)
     if similarity.ndim != 2 or 0 in similarity.shape:
-        raise UserError(f"similarities must be a matrix [queries, pool] with at least one of each, not {list(similarity.shape)}")
+        raise UserError(
+            f"similarities must be a matrix [queries, pool] with at least one of each, not {list(similarity.shape)}"
+        )
     partner = _partners(partner, *similarity.shape)
     step = max(1, _BLOCK_NUMBERS // similarity.shape[1])
     blocks = ((i, similarity[i : i + step]) for i in range(0, len(similarity), step))
@@ -85,8 +89,9 @@ def ranking_metrics(
 ) -> Result:
     """R@k, MRR, mean and median rank, from the ranks [Q] of one direction.
 
-    `pool` names what was ranked among ("split", "text2mol33k", "in-batch 64", ...), `pool_size` how many; `data` is a hash of what was
-    ranked (`results.data_hash`), left empty it is that of the number of queries alone. The result's `rows` hold "Rank" and "MRR".
+    `pool` names what was ranked among ("split", "text2mol33k", "in-batch 64", ...), `pool_size` how many; `data` is a
+    hash of what was ranked (`results.data_hash`), left empty it is that of the number of queries alone. The result's
+    `rows` hold "Rank" and "MRR".
     """
     ranks = np.asarray(ranks, np.float64)
     if not len(ranks):
@@ -121,8 +126,8 @@ def both_directions(
     data: str = "",
     seed: int = 0,
 ) -> tuple[dict[str, Result], dict[str, Ranked]]:
-    """Rank N texts among N molecules and back; row n of both is one pair. `texts`, `molecules`: embeddings [N, D]; `keys` [N]: equal
-    keys are one molecule, and its rows are partners of each other (None: each row has one partner).
+    """Rank N texts among N molecules and back; row n of both is one pair. `texts`, `molecules`: embeddings [N, D];
+    `keys` [N]: equal keys are one molecule, and its rows are partners of each other (None: each row has one partner).
 
     Returns:
       (results, ranked), both keyed "text to molecule" and "molecule to text".
@@ -131,7 +136,10 @@ def both_directions(
         raise UserError(f"{len(texts)} texts but {len(molecules)} molecules: rows are pairs")
     positives = None if keys is None else (keys, keys)
     results, ranked = {}, {}
-    for direction, queries, candidates in (("text to molecule", texts, molecules), ("molecule to text", molecules, texts)):
+    for direction, queries, candidates in (
+        ("text to molecule", texts, molecules),
+        ("molecule to text", molecules, texts),
+    ):
         found = rank_embeddings(queries, candidates, positives=positives)
         ranked[direction] = found
         results[direction] = ranking_metrics(
@@ -141,8 +149,9 @@ def both_directions(
 
 
 def chance(queries: int, pool_size: int, like: Result) -> Result:
-    """What a random order of the pool gives in expectation (one partner a query): R@k = k/P, mean and median rank (P + 1)/2,
-    MRR = H(P)/P. Stamped like the result it is to stand beside; exact, so without intervals and without rows."""
+    """What a random order of the pool gives in expectation (one partner a query): R@k = k/P, mean and median rank (P
+    + 1)/2, MRR = H(P)/P. Stamped like the result it is to stand beside; exact, so without intervals and without
+    rows."""
     harmonic = float((1.0 / np.arange(1, pool_size + 1)).sum())
     values = {"MRR": harmonic / pool_size, "Mean rank": (pool_size + 1) / 2, "Median rank": (pool_size + 1) / 2}
     values |= {name: min(1.0, int(name[2:]) / pool_size) for name in like.scores if name.startswith("R@")}
@@ -181,9 +190,8 @@ def _labels(positives, queries: int, pool_size: int):
     if positives is None:
         return None, None
     if len(positives[0]) != queries or len(positives[1]) != pool_size:
-        raise UserError(
-            f"labels of positives: {len(positives[0])} and {len(positives[1])} given, {queries} queries and a pool of {pool_size}"
-        )
+        given = f"{len(positives[0])} and {len(positives[1])}"
+        raise UserError(f"labels of positives: {given} given, for {queries} queries and a pool of {pool_size}")
     numbers = {label: number for number, label in enumerate(dict.fromkeys([*positives[0], *positives[1]]))}
     return tuple(np.array([numbers[label] for label in side], dtype=np.int64) for side in positives)
 

@@ -30,7 +30,8 @@ class CaptionExample:
 
 @dataclass(frozen=True)
 class MoleculeExample:
-    """A text, its molecule and the generated one; `similarity` is the Morgan similarity, NaN when the output is invalid."""
+    """A text, its molecule and the generated one; `similarity` is the Morgan similarity, NaN when the output is
+    invalid."""
 
     text: str
     reference: str
@@ -61,8 +62,8 @@ class RetrievalExample:
 
 
 def spaced(values: np.ndarray, count: int) -> list[int]:
-    """`count` row numbers evenly spaced from the best to the worst of `values` [N] (higher is better, NaN worst): examples that are
-    neither picked nor lucky. Fewer when there are fewer rows."""
+    """`count` row numbers evenly spaced from the best to the worst of `values` [N] (higher is better, NaN worst):
+    examples that are neither picked nor lucky. Fewer when there are fewer rows."""
     order = np.argsort(-np.where(np.isnan(values), -np.inf, values), kind="stable")
     places = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
     return [int(order[place]) for place in places]
@@ -74,7 +75,9 @@ def caption_examples(
     """Rows spaced by METEOR, with their METEOR and ROUGE-L."""
     shown = ("METEOR", "ROUGE-L")
     return [
-        CaptionExample(molecules[i], references[i], predictions[i], {name: float(result.rows[name][i]) for name in shown})
+        CaptionExample(
+            molecules[i], references[i], predictions[i], {name: float(result.rows[name][i]) for name in shown}
+        )
         for i in spaced(result.rows["METEOR"], count)
     ]
 
@@ -98,10 +101,13 @@ def retrieval_examples(
     count: int = 6,
     hits: int = 5,
 ) -> list[RetrievalExample]:
-    """Queries spaced by rank, with the best hits of the pool; row n of `texts` and `molecules` is a pair, equal `keys` one molecule."""
+    """Queries spaced by rank, with the best hits of the pool; row n of `texts` and `molecules` is a pair, equal
+    `keys` one molecule."""
     keys = list(range(len(molecules))) if keys is None else keys
     return [
-        RetrievalExample(texts[i], [Hit(molecules[j], keys[j] == keys[i]) for j in ranked.top[i][:hits]], float(ranked.ranks[i]))
+        RetrievalExample(
+            texts[i], [Hit(molecules[j], keys[j] == keys[i]) for j in ranked.top[i][:hits]], float(ranked.ranks[i])
+        )
         for i in spaced(-ranked.ranks, count)
     ]
 
@@ -121,7 +127,8 @@ def write_report(
 
     Args:
       title: the page's heading.
-      results: heading -> system -> `Result`; the first system of each table is the one spoken of, the others are its floors.
+      results: heading -> system -> `Result`; the first system of each table is the one spoken of, the others are its
+        floors.
       log: the run's `log.jsonl`; None leaves the curves out.
       settings: heading -> name -> value: configuration, versions, corpus; each a table at the end of the page.
       captions, molecules, retrieval: examples, see `caption_examples` and its sisters.

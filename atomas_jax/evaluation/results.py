@@ -1,4 +1,4 @@
-"""What an evaluation gives: values with intervals, the score of every row, and a stamp that says how it was measured."""
+"""What an evaluation gives: values with intervals, the score of every row, a stamp of how it was measured."""
 
 import hashlib
 import json
@@ -69,8 +69,9 @@ class Score:
 class Stamp:
     """How a result was measured: enough to repeat it, and to refuse a comparison that would mean nothing.
 
-    `settings` are the choices that change the number (tokenizer, WordNet, pool, rule for ties, backslashes, ...), `data` is the hash of
-    what was asked (references, in order), `counts` says how many rows were special (invalid, empty, ...); `versions` names libraries.
+    `settings` are the choices that change the number (tokenizer, WordNet, pool, rule for ties, backslashes, ...),
+    `data` is the hash of what was asked (references, in order), `counts` says how many rows were special (invalid,
+    empty, ...); `versions` names libraries.
     """
 
     task: str
@@ -98,8 +99,9 @@ class Stamp:
 class Result:
     """One system measured on one task.
 
-    `scores` maps a metric's name to its `Score`; `rows` holds arrays [N] or [N, n] with the score of every row (NaN where a row has
-    none, such as the similarity of an invalid output) and what a paired comparison needs (n-gram counts).
+    `scores` maps a metric's name to its `Score`; `rows` holds arrays [N] or [N, n] with the score of every row (NaN
+    where a row has none, such as the similarity of an invalid output) and what a paired comparison needs (n-gram
+    counts).
     """
 
     scores: dict[str, Score]
@@ -112,7 +114,9 @@ class Result:
 
     def worst_first(self, name: str) -> np.ndarray:
         """Row numbers int [N], the worst by this metric first, rows without a score before all."""
-        values = np.where(np.isnan(self.rows[name]), -np.inf if metric(name).higher_is_better else np.inf, self.rows[name])
+        values = np.where(
+            np.isnan(self.rows[name]), -np.inf if metric(name).higher_is_better else np.inf, self.rows[name]
+        )
         return np.argsort(values if metric(name).higher_is_better else -values, kind="stable")
 
 
@@ -144,7 +148,8 @@ def check_pairs(references: list[str], predictions: list[str]) -> None:
     """Raise `UserError` unless there is at least one row and as many predictions as references."""
     if len(references) != len(predictions):
         raise UserError(
-            f"{len(references)} references but {len(predictions)} predictions: give one prediction per reference, in the same order"
+            f"{len(references)} references but {len(predictions)} predictions: "
+            "give one prediction per reference, in the same order"
         )
     if not references:
         raise UserError("nothing to evaluate: there are no rows")
@@ -201,7 +206,10 @@ def _plain(result: Result) -> dict:
 def _from_plain(body: dict) -> Result:
     return Result(
         scores={name: Score(*(math.nan if x is None else x for x in s)) for name, s in body["scores"].items()},
-        rows={name: np.array(values, dtype=None if _whole(values) else np.float64) for name, values in body["rows"].items()},
+        rows={
+            name: np.array(values, dtype=None if _whole(values) else np.float64)
+            for name, values in body["rows"].items()
+        },
         stamp=Stamp(**body["stamp"]),
     )
 

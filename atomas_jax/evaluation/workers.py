@@ -1,7 +1,8 @@
 """Spread one function over the rows of a table, on all cores.
 
-The workers are fresh interpreters that talk through pipes. Unlike `multiprocessing` they neither fork a process in which JAX runs
-threads, nor import the caller's main script again, so a plain script or a notebook may call this without a guard.
+The workers are fresh interpreters that talk through pipes. Unlike `multiprocessing` they neither fork a process in
+which JAX runs threads, nor import the caller's main script again, so a plain script or a notebook may call this
+without a guard.
 """
 
 import contextlib
@@ -33,9 +34,10 @@ def spread(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[Found]:
-    """`function` (list of rows to list of results; importable by name or a partial of such) applied in chunks, in order.
+    """`function` (rows to results; importable by name, or a partial of such) applied in chunks, order kept.
 
-    `workers=None`: every core this process may use when there are more than 500 rows, else none; 0 or 1: in this process.
+    `workers=None`: every core this process may use when there are more than 500 rows, else none; 0 or 1: in this
+    process.
     """
     chunks = [list(rows[i : i + _CHUNK]) for i in range(0, len(rows), _CHUNK)]
     if workers is None:
@@ -62,10 +64,13 @@ def _parallel(function, chunks, workers):
     for item in enumerate(chunks):
         todo.put(item)
     answers: queue.SimpleQueue = queue.SimpleQueue()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", _START, _PACKAGE_PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            [sys.executable, "-c", _START, _PACKAGE_PARENT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
         )
         for _ in range(min(workers, len(chunks)))
     ]
