@@ -292,3 +292,30 @@ def test_the_manifest_names_sources_sums_settings_and_versions(prepared, pairs):
     )
     assert {"rdkit", "datasets", "sentencepiece", "atomas_jax"} <= set(manifest["versions"])
     assert json.loads(json.dumps(manifest)) == manifest
+
+
+def test_the_embedded_corpus_is_that_of_its_generator(prepared):
+    from atomas_jax.corpus.embedded import embedded_pairs
+
+    corpus, _ = prepared(embedded=60, seed=5, split=SplitConfig("scaffold", 0.2, 0.2))
+    found = {
+        row["id"]: row for name in corpus.splits for row in map(corpus.split(name).row, range(len(corpus.split(name))))
+    }
+    pairs = list(embedded_pairs(60, 5))
+    assert len(found) == 60
+    for pair in pairs:
+        row = found[pair["id"]]
+        assert (row["smiles"], row["text"], row["source"]) == (pair["smiles"], pair["text"], "embedded")
+        assert json.loads(row["phrases"]) == pair["phrases"] != []
+
+
+def test_a_smiles_file_is_described(tmp_path, prepared):
+    (tmp_path / "mine.smi").write_text("CCO ethanol\nC1CC broken\nOC(=O)c1ccccc1\n")
+    corpus, rejects = prepared(describe=(Source(str(tmp_path / "mine.smi")),))
+    split = corpus.split("train")
+    assert split.column("smiles") == ["CCO", "OC(=O)c1ccccc1"] and split.column("id") == ["ethanol", "3"]
+    assert [each["line"] for each in rejects] == [2]
+    for i, atoms in enumerate((3, 9)):
+        row = split.row(i)
+        for start, end, indices in json.loads(row["phrases"]):
+            assert 0 <= start < end <= len(row["text"]) and all(0 <= each < atoms for each in indices)

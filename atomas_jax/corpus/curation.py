@@ -83,10 +83,14 @@ class HeldOut:
     def reason(self, row: Curated) -> str | None:
         """Why the row may not be trained on, or None: "in held-out NAME by identity", "... by identity without stereo",
         "... by caption"."""
-        if self._leakage.by_identity and (name := self._keys.get(digest(row.key))):
+        if self._leakage.by_identity and self._keys and (name := self._keys.get(digest(row.key))):
             return f"in held-out {name} by identity"
-        if self._leakage.ignore_stereo and (name := self._flat_keys.get(digest(row.flat_key))):
+        if self._leakage.ignore_stereo and self._flat_keys and (name := self._flat_keys.get(digest(row.flat_key))):
             return f"in held-out {name} by identity without stereo"
-        if self._leakage.by_caption and (name := self._captions.get(caption_digest(row.record.text))):
+        if (
+            self._leakage.by_caption
+            and self._captions
+            and (name := self._captions.get(caption_digest(row.record.text)))
+        ):
             return f"in held-out {name} by caption"
         return None

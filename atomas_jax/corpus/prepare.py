@@ -24,7 +24,7 @@ from atomas_jax.corpus.prepared import SPLITS, PreparedWriter
 from atomas_jax.corpus.progress import bars
 from atomas_jax.corpus.readers import Record, Reject, read
 from atomas_jax.corpus.spool import Spool
-from atomas_jax.corpus.stages import Encode, Examine, phrases_json
+from atomas_jax.corpus.stages import Encode, Examine
 from atomas_jax.errors import UserError
 from atomas_jax.tokens.tokenizer import Tokenizer
 
@@ -120,14 +120,15 @@ def _chunks(config) -> Iterator[tuple[int, bool, list]]:
     if config.embedded:
         rows = _embedded(config)
         while chunk := list(islice(rows, CHUNK)):
-            yield place + 1, False, chunk
+            yield place + 1, True, chunk
 
 
 def _embedded(config):
-    from atomas_jax.corpus.embedded import embedded_pairs
+    """The molecules of `embedded.embedded_pairs`; the workers write their captions."""
+    from atomas_jax.chemistry.assemble import assemble
 
-    for i, pair in enumerate(embedded_pairs(config.embedded, config.seed), 1):
-        yield Record("embedded", i, str(pair["id"]), pair["smiles"], pair["text"], phrases_json(pair["phrases"]))
+    for i, smiles in enumerate(assemble(config.embedded, config.seed)):
+        yield Record("embedded", i + 1, f"embedded-{config.seed}-{i}", smiles, "")
 
 
 def _gather(config, accounts, writer, spool, workers, shown):

@@ -32,8 +32,10 @@ class Examine:
         if describe:
             from atomas_jax.corpus.embedded import describe_record
 
-            written = describe_record(record.smiles, seed_of(self.seed, record.smiles))
-            record = replace(record, text=written["text"], phrases=phrases_json(written["phrases"]))
+            written = describe_record(record.smiles, self.seed)
+            record = replace(
+                record, text=written["text"], phrases=json.dumps(written["phrases"], separators=(",", ":"))
+            )
         else:
             record = replace(record, text=clean_caption(record.text))
         return Curated(record, *found)
@@ -49,13 +51,6 @@ def _identity(smiles, scaffolds):
         return str(error)
     found = identity(mol)
     return found.key, found.flat_key, (scaffolds and scaffold(mol)) or found.flat_key
-
-
-def phrases_json(phrases) -> str:
-    """The `phrases` column: a JSON list of [start, end, [atoms]], '' for none; strings pass through."""
-    if isinstance(phrases, str):
-        return phrases
-    return json.dumps(phrases, separators=(",", ":")) if phrases else ""
 
 
 def seed_of(seed: int, text: str) -> int:
