@@ -1,0 +1,122 @@
+"""Beam search with Hugging Face's rules, so that published numbers can be compared.
+
+Each string keeps N running beams and the N best ended ones. Of the 2N best continuations those that end (or reach the
+greatest length) among the first N compete for the ended list by log-probability / length ** penalty; the best N that
+do not end run on. The search of a string stops when its best running beam, at its present length, can no longer beat
+the worst of N ended ones (or, with early stopping, when N have ended).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from atomas_jax.decoding.loop import EOS_ID, PAD_ID, Decoded, Request, capacities, run
+from atomas_jax.decoding.settings import DecodingConfig
+from atomas_jax.model.configuration import T5Config
+from atomas_jax.model.incremental import decode_step, init_cache, reorder, step_weights
+
+_NEVER = -1e9
+"""Score of a place not filled. Finite, as in Hugging Face, where it is added and compared."""
+
+
+@struct.dataclass
+class _Beams:
+    last: Int[Array, " R"]
+    running: Int[Array, "B N L"]
+    running_score: Float[Array, "B N"]
+    """Sums of log-probabilities."""
+    ended: Int[Array, "B N L"]
+    ended_score: Float[Array, "B N"]
+    """Sums of log-probabilities over length ** penalty, best first."""
+    ended_length: Int[Array, "B N"]
+    has_ended: Bool[Array, "B N"]
+    open: Bool[Array, " B"]
+    """Strings whose ended list may still improve."""
+
+
+def beam_search(params: Any, config: T5Config, settings: DecodingConfig, request: Request) -> Decoded:
+    """The best `settings.results` strings of each input; `params` are those of `EncoderDecoder(config)`."""
+    beams, length = settings.beams, settings.max_length
+    batch = request.start_ids.shape[0]
+    weights = step_weights(params, config)
+    cache = init_cache(
+        weights, config, request.encoded, request.encoded_mask, length, beams, capacity=capacities(length)[0]
+    )
+    allowed = request.allowed[:, None, :]
+
+    def body(state: _Beams, cache):
+        written = cache.position + 1
+        logits, cache = decode_step(weights, config, state.last, cache)
+        gains = jax.nn.log_softmax(logits, axis=-1).reshape(batch, beams, -1)
+        gains = jnp.where(allowed, gains, -jnp.inf)
+        vocabulary = gains.shape[-1]
+        totals = (gains + state.running_score[:, :, None]).reshape(batch, -1)
+        score, choice = jax.lax.top_k(totals, 2 * beams)
+        parent, token = choice // vocabulary, choice % vocabulary
+        strings = jnp.take_along_axis(state.running, parent[:, :, None], axis=1)
+        strings = jax.lax.dynamic_update_slice_in_dim(strings, token[:, :, None], cache.position - 1, axis=2)
+        ends = (token == EOS_ID) | (written >= length)
+
+        runs_on, survivors = jax.lax.top_k(score + jnp.where(ends, _NEVER, 0.0), beams)
+        running = jnp.take_along_axis(strings, survivors[:, :, None], axis=1)
+        last = jnp.take_along_axis(token, survivors, axis=1)
+        parents = jnp.take_along_axis(parent, survivors, axis=1)
+        cache = reorder(cache, (parents + beams * jnp.arange(batch)[:, None]).reshape(-1))
+
+        enters = ends & (jnp.arange(2 * beams) < beams) & state.open[:, None]
+        candidate = score / written.astype(jnp.float32) ** settings.length_penalty
+        candidate = candidate + jnp.where(enters, 0.0, _NEVER)
+        ended_score, kept = jax.lax.top_k(jnp.concatenate([state.ended_score, candidate], axis=1), beams)
+        ended = jnp.concatenate([state.ended, strings], axis=1)
+        lengths = jnp.concatenate([state.ended_length, jnp.broadcast_to(written, token.shape)], axis=1)
+        has_ended = jnp.take_along_axis(jnp.concatenate([state.has_ended, enters], axis=1), kept, axis=1)
+
+        best_to_come = runs_on[:, :1] / written.astype(jnp.float32) ** settings.length_penalty
+        to_beat = jnp.where(has_ended, jnp.min(ended_score, axis=1, keepdims=True), _NEVER)
+        still_open = state.open & jnp.any(best_to_come > to_beat, axis=1) & ~jnp.all(ends, axis=1)
+        if settings.early_stopping:
+            still_open = still_open & ~jnp.all(has_ended, axis=1)
+        return _Beams(
+            last=last.reshape(-1),
+            running=running,
+            running_score=runs_on,
+            ended=jnp.take_along_axis(ended, kept[:, :, None], axis=1),
+            ended_score=ended_score,
+            ended_length=jnp.take_along_axis(lengths, kept, axis=1),
+            has_ended=has_ended,
+            open=still_open,
+        ), cache
+
+    nothing = jnp.full((batch, beams, length), PAD_ID, jnp.int32)
+    state = _Beams(
+        last=jnp.repeat(request.start_ids.astype(jnp.int32), beams),
+        running=nothing,
+        # Only the first beam counts at the start, else all would write the same.
+        running_score=jnp.tile(jnp.where(jnp.arange(beams) == 0, 0.0, _NEVER), (batch, 1)),
+        ended=nothing,
+        ended_score=jnp.full((batch, beams), _NEVER, jnp.float32),
+        ended_length=jnp.zeros((batch, beams), jnp.int32),
+        has_ended=jnp.zeros((batch, beams), bool),
+        open=request.active,
+    )
+    state = run(body, lambda state: jnp.any(state.open), state, cache, length)
+    return _best(state, settings)
+
+
+def _best(state: _Beams, settings: DecodingConfig) -> Decoded:
+    best = jax.tree.map(
+        lambda array: array[:, : settings.results],
+        (state.ended, state.ended_length, state.ended_score, state.has_ended),
+    )
+    tokens, lengths, score, has_ended = best
+    final = jnp.take_along_axis(tokens, jnp.maximum(lengths - 1, 0)[:, :, None], axis=2)[:, :, 0]
+    return Decoded(
+        tokens=tokens,
+        lengths=lengths,
+        finished=has_ended & (final == EOS_ID),
+        log_probability=score * jnp.maximum(lengths, 1).astype(jnp.float32) ** settings.length_penalty,
+        score=score,
+    )
