@@ -29,7 +29,7 @@ def counts(reference: Sequence, prediction: Sequence) -> list[int]:
 
 
 def bleu(totals: np.ndarray, order: int = ORDERS) -> np.ndarray:
-    """BLEU with uniform weights up to `order`, from totals [..., COLUMNS]; float64 [...]. 0 if an order has no match."""
+    """BLEU, uniform weights up to `order`, from totals [..., COLUMNS]; float64 [...]; 0 if an order has no match."""
     matches, places = totals[..., :order], totals[..., ORDERS : ORDERS + order]
     here, there = totals[..., 2 * ORDERS], totals[..., 2 * ORDERS + 1]
     any_match = (matches > 0).all(axis=-1)

@@ -13,9 +13,9 @@ from atomas_jax.errors import UserError
 class Protocol:
     """One row of `PROTOCOLS`.
 
-    `tokenizer` names the entry of `caption_tokens.TOKENIZERS` for BLEU and METEOR; `strip_prefix` is cut from the start of predicted captions; `empty_is_valid`: an
-    empty prediction is read as a molecule without atoms (valid, similar to nothing) as `Chem.MolFromSmiles("")` does,
-    instead of as no molecule.
+    `tokenizer` names the entry of `caption_tokens.TOKENIZERS` for BLEU and METEOR; `strip_prefix` is cut from the start
+    of predicted captions; `empty_is_valid`: an empty prediction is read as a molecule without atoms (valid, similar to
+    nothing) as `Chem.MolFromSmiles("")` does, instead of as no molecule.
     """
 
     name: str
