@@ -57,7 +57,7 @@ def prepared(tmp_path, tokenizer):
     def make(**settings):
         folder = tmp_path / f"corpus{next(count)}"
         workers = settings.pop("workers", 1)
-        prepare(CorpusConfig(**{"tokenizer": tokenizer, **settings}), folder, workers=workers, progress=False)
+        prepare(CorpusConfig(**{"tokenizer": tokenizer, **settings}), folder, workers=workers)
         return PreparedCorpus.open(folder), read_rejects(folder)
 
     return make
@@ -86,7 +86,7 @@ def test_one_identity_a_molecule(tmp_path, prepared):
     ]
     assert split.molecule.tolist() == [0, 0, 1] and split.row(0)["key"] == identity("OCC").key
     assert corpus.manifest["counts"]["duplicates"] == 2 and not rejects
-    assert corpus.manifest["counts"]["molecules"] == {"train": 2}
+    assert corpus.manifest["splits"]["train"]["molecules"] == 2
 
 
 def test_tokens_are_of_the_strings(prepared, pairs):
@@ -235,7 +235,7 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path, pairs):
         spellings=2,
     )
     for workers in (1, 2):
-        prepare(config, tmp_path / f"with{workers}", workers=workers, progress=False)
+        prepare(config, tmp_path / f"with{workers}", workers=workers)
     files = sorted(path.relative_to(tmp_path / "with1") for path in (tmp_path / "with1").rglob("*") if path.is_file())
     assert len(files) == 7
     for name in files:
@@ -275,7 +275,7 @@ def test_settings_are_checked_before_any_work(tmp_path, tokenizer, pairs):
     ]
     for config, message in cases:
         with pytest.raises(UserError, match=message) as caught:
-            prepare(config, tmp_path / "out", workers=1, progress=False)
+            prepare(config, tmp_path / "out", workers=1)
         assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 

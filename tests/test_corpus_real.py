@@ -75,7 +75,7 @@ def decontaminated(data, tmp_path_factory):
         split=SplitConfig("scaffold", validation=0.1, test=0),
         vocab_size=2048,
     )
-    prepare(config, folder, workers=2, progress=False)
+    prepare(config, folder, workers=2)
     return PreparedCorpus.open(folder)
 
 

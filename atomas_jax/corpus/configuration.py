@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field, fields
 from pathlib import PurePath
-from typing import Literal
+from typing import Annotated, Literal
+
+from tyro.constructors import PrimitiveConstructorSpec
 
 from atomas_jax.errors import UserError
 
@@ -51,6 +53,14 @@ class Source:
             stem = PurePath(stem).stem
         return f"{stem}:{self.split}" if self.split else stem
 
+    @property
+    def word(self) -> str:
+        """What `parse` reads this source from."""
+        changed = [each for each in fields(self)[1:] if getattr(self, each.name) != each.default]
+        values = {each.name: getattr(self, each.name) for each in changed}
+        shown = {key: str(value).lower() if isinstance(value, bool) else value for key, value in values.items()}
+        return ",".join([self.path, *(f"{key}={value}" for key, value in shown.items())]).replace("\t", "\\t")
+
     @classmethod
     def parse(cls, text: str) -> "Source":
         """A source written in one word: `FILE[,setting=value...]` or `NAME:SPLIT[,setting=value...]`.
@@ -98,6 +108,18 @@ _ENDINGS = {
     ".smi",
 }
 
+# On the command line a source is one word, so that lists of them can be given: --sources a.tsv b.csv,text=caption
+_Source = Annotated[
+    Source,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FILE[,SETTING=VALUE...]",
+        instance_from_str=lambda words: Source.parse(words[0]),
+        is_instance=lambda value: isinstance(value, Source),
+        str_from_instance=lambda source: [source.word],
+    ),
+]
+
 
 @dataclass(frozen=True)
 class LeakageConfig:
@@ -135,16 +157,16 @@ class SplitConfig:
 class CorpusConfig:
     """Everything that decides the content of a prepared corpus."""
 
-    sources: tuple[Source, ...] = ()
+    sources: tuple[_Source, ...] = ()
     """Pairs to train on, divided as `split` says."""
-    validation: tuple[Source, ...] = ()
+    validation: tuple[_Source, ...] = ()
     """Pairs that are validation as given."""
-    test: tuple[Source, ...] = ()
+    test: tuple[_Source, ...] = ()
     """Pairs that are test as given; never refused as leaks."""
-    held_out: tuple[Source, ...] = ()
+    held_out: tuple[_Source, ...] = ()
     """Pairs that must not be in train or validation; they are not stored. Test sources are held out from
     validation and train, validation sources from train, without being named here."""
-    describe: tuple[Source, ...] = ()
+    describe: tuple[_Source, ...] = ()
     """SMILES files whose captions `atomas_jax.chemistry` writes from structure; divided as `split` says."""
     embedded: int = 0
     """Pairs of the embedded corpus to add; divided as `split` says."""

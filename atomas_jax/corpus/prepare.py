@@ -10,7 +10,7 @@ digests of molecules and pairs only.
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,11 @@ from atomas_jax.corpus.configuration import CorpusConfig, Source
 from atomas_jax.corpus.curation import Curated, Duplicates, HeldOut, digest, refuse
 from atomas_jax.corpus.pool import cores, ordered_map
 from atomas_jax.corpus.prepared import SPLITS, PreparedWriter
-from atomas_jax.corpus.progress import bars
 from atomas_jax.corpus.readers import Record, Reject, read
 from atomas_jax.corpus.spool import Spool
 from atomas_jax.corpus.stages import Encode, Examine
 from atomas_jax.errors import UserError
+from atomas_jax.progress import bar
 from atomas_jax.tokens.tokenizer import Tokenizer
 
 CHUNK = 256
@@ -33,13 +33,11 @@ CHUNK = 256
 _REFUSED = len(SPLITS)
 
 
-def prepare(
-    config: CorpusConfig, folder: str | Path, *, workers: int = 0, overwrite: bool = False, progress: bool = True
-) -> dict:
+def prepare(config: CorpusConfig, folder: str | Path, *, workers: int = 0, overwrite: bool = False) -> dict:
     """Make a prepared corpus in `folder` and return its manifest.
 
-    workers: processes; 0 takes one a core. overwrite: replace a finished corpus in `folder`. progress: bars on standard
-    error. The same input and settings give the same bytes, whatever the number of workers.
+    workers: processes; 0 takes one a core. overwrite: replace a finished corpus in `folder`. Bars with rate and time
+    left go to standard error. The same input and settings give the same bytes, whatever the number of workers.
 
     Raises `UserError` for settings that exclude each other, a source that cannot be read, a folder that cannot be
     written, or when no training row is left. The folder then holds no corpus.
@@ -49,22 +47,22 @@ def prepare(
     tokenizer = None if config.tokenizer == "train" else _load_tokenizer(config.tokenizer)
     accounts = _accounts(config)
     workers = workers or cores()
-    with PreparedWriter(folder, overwrite) as writer, bars(progress) as shown:
+    with PreparedWriter(folder, overwrite) as writer:
         spool = Spool(writer.folder / "spool.partial")
         try:
-            _gather(config, accounts, writer, spool, workers, shown)
+            _gather(config, accounts, writer, spool, workers)
         finally:
             spool.close()
         routes = _route(config, accounts, writer, spool)
         if not (routes == SPLITS.index("train")).any():
             raise UserError(f"no training row is left: {_losses(accounts)}")
         if tokenizer is None:
-            tokenizer = _train_tokenizer(config, spool, routes, shown)
-        lengths, molecules, unknown = _encode(config, tokenizer, spool, routes, writer, workers, shown)
+            tokenizer = _train_tokenizer(config, spool, routes)
+        lengths, unknown = _encode(config, tokenizer, spool, routes, writer, workers)
         spool.path.unlink()
         tokenizer.save(writer.tokenizer_folder)
         manifest = {
-            "counts": _counts(accounts, molecules),
+            "counts": _counts(accounts),
             "lengths": {name: each.as_dict() for name, each in lengths.items()},
             "rows_with_unknown_ids": unknown,
             "tokenizer": {"sha256": tokenizer.sha256, "kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size},
@@ -131,29 +129,28 @@ def _embedded(config):
         yield Record("embedded", i + 1, f"embedded-{config.seed}-{i}", smiles, "")
 
 
-def _gather(config, accounts, writer, spool, workers, shown):
+def _gather(config, accounts, writer, spool, workers):
     """Read, examine, merge, refuse; what stays goes to the spool in order."""
     totals = [expected_rows(source) for _, source in _sections(config)] + [config.embedded]
-    task = shown.add_task("reading and checking", total=None if None in totals else sum(totals), unit="rows")
+    total = None if None in totals else sum(totals)
     always, validation = HeldOut(config.leakage), HeldOut(config.leakage)
     duplicates = Duplicates()
     stage = Examine(config.split.method == "scaffold", config.seed)
-    for place, rows in ordered_map(stage, _chunks(config), workers):
-        account = accounts[place]
-        for row in rows:
-            account.read += 1
-            reason = _verdict(row, account, always, validation)
-            if isinstance(row, Reject) or reason:
-                refused = row if isinstance(row, Reject) else refuse(row.record, reason)
-                _write_reject(writer, account, refused)
-            elif account.role == "held_out":
-                account.held_out += 1
-            elif duplicates.seen(row.key, row.record.text):
-                account.duplicates += 1
-            else:
-                _spool(spool, account, row)
-        shown.advance(task, len(rows))
-    shown.update(task, total=shown.tasks[task].completed)
+    with bar("reading and checking", total, "rows") as shown:
+        for place, rows in ordered_map(stage, _chunks(config), workers):
+            account = accounts[place]
+            for row in rows:
+                account.read += 1
+                reason = _verdict(row, account, always, validation)
+                if isinstance(row, Reject) or reason:
+                    _write_reject(writer, account, row if isinstance(row, Reject) else refuse(row.record, reason))
+                elif account.role == "held_out":
+                    account.held_out += 1
+                elif duplicates.seen(row.key, row.record.text):
+                    account.duplicates += 1
+                else:
+                    _spool(spool, account, row)
+            shown.advance(len(rows))
 
 
 def _verdict(row, account, always, validation):
@@ -233,23 +230,22 @@ def _slice(config, spool):
 # ---- tokenizer
 
 
-def _train_tokenizer(config, spool, routes, shown):
+def _train_tokenizer(config, spool, routes):
     from atomas_jax.tokens.training import train
 
     rows = int((routes == SPLITS.index("train")).sum())
     share = min(1.0, config.tokenizer_rows / rows)
-    task = shown.add_task("training the tokenizer", total=None, unit="strings")
 
-    def training(column):
+    def training(column, shown):
         for (value, text, key), route in _routed(spool, routes, column, "text", "key"):
             if SPLITS[route] == "train" and (share == 1 or splits.position(config.seed, key + text) < share):
-                shown.advance(task)
+                shown.advance()
                 yield value
 
     command = f"atomas prepare: vocab_size {config.vocab_size}, seed {config.seed}"
-    trained = train(training("text"), training("smiles"), config.vocab_size, seed=config.seed, command=command)
-    shown.update(task, total=shown.tasks[task].completed)
-    return trained
+    with bar("training the tokenizer", 2 * round(rows * share), "strings") as shown:
+        texts, smiles = training("text", shown), training("smiles", shown)
+        return train(texts, smiles, config.vocab_size, seed=config.seed, command=command)
 
 
 def _routed(spool, routes, *columns):
@@ -265,41 +261,35 @@ def _routed(spool, routes, *columns):
 # ---- second pass
 
 
-def _encode(config, tokenizer, spool, routes, writer, workers, shown):
-    """Token ids of every row that has a split. Returns lengths, molecules and rows with unknown ids, by split."""
-    task = shown.add_task("writing", total=int((routes != _REFUSED).sum()), unit="rows")
+def _encode(config, tokenizer, spool, routes, writer, workers):
+    """Token ids of every row that has a split. Returns lengths and rows with unknown ids, by split."""
     stage = Encode(tokenizer, config.seed)
     lengths, unknown, numbers = {}, {}, {}
-    molecules = {}
     pending = _Pending(_routed(spool, routes), config.spellings)
-    for encoded, rows in pending.matched(ordered_map(stage, pending.chunks(), workers)):
-        smiles_at = text_at = 0
-        for (row, route), of_row, length in zip(rows, encoded.smiles_lengths, encoded.text_lengths):
-            _, source, _, _, row_id, smiles, text, phrases, key, flat_key, _ = row
-            ends = [smiles_at, *(smiles_at := smiles_at + each for each in of_row)]
-            spellings = [encoded.smiles[a:b] for a, b in pairwise(ends)]
-            ids = encoded.text[text_at : (text_at := text_at + length)]
-            split = SPLITS[route]
-            molecule = numbers.setdefault(digest(key), len(numbers))
-            writer.add(
-                split,
-                molecule=molecule,
-                key=key,
-                flat_key=flat_key,
-                smiles=smiles,
-                text=text,
-                source=source,
-                id=row_id,
-                smiles_tokens=spellings,
-                text_tokens=ids,
-                phrases=phrases,
-            )
-            lengths.setdefault(split, Lengths()).add(max(of_row), length)
-            molecules.setdefault(split, set()).add(molecule)
-            if (ids == tokenizer.unk_id).any() or any((each == tokenizer.unk_id).any() for each in spellings):
-                unknown[split] = unknown.get(split, 0) + 1
-        shown.advance(task, len(rows))
-    return lengths, {split: len(each) for split, each in molecules.items()}, unknown
+    with bar("writing", int((routes != _REFUSED).sum()), "rows") as shown:
+        for encoded, rows in pending.matched(ordered_map(stage, pending.chunks(), workers)):
+            for (row, route), spellings, text_ids in zip(rows, encoded.spellings(), encoded.texts()):
+                _, source, _, _, row_id, smiles, text, phrases, key, flat_key, _ = row
+                split = SPLITS[route]
+                molecule = numbers.setdefault(digest(key), len(numbers))
+                writer.add(
+                    split,
+                    molecule=molecule,
+                    key=key,
+                    flat_key=flat_key,
+                    smiles=smiles,
+                    text=text,
+                    source=source,
+                    id=row_id,
+                    smiles_tokens=spellings,
+                    text_tokens=text_ids,
+                    phrases=phrases,
+                )
+                lengths.setdefault(split, Lengths()).add(max(map(len, spellings)), len(text_ids))
+                if any((ids == tokenizer.unk_id).any() for ids in (text_ids, *spellings)):
+                    unknown[split] = unknown.get(split, 0) + 1
+            shown.advance(len(rows))
+    return lengths, unknown
 
 
 class _Pending:
@@ -324,7 +314,7 @@ class _Pending:
 # ---- after the work
 
 
-def _counts(accounts, molecules):
+def _counts(accounts):
     rejected, rows = Counter(), Counter()
     for account in accounts.values():
         rejected.update(account.rejected)
@@ -332,7 +322,6 @@ def _counts(accounts, molecules):
     return {
         "read": sum(account.read for account in accounts.values()),
         "rows": {name: rows[name] for name in SPLITS if rows[name]},
-        "molecules": {name: molecules[name] for name in SPLITS if name in molecules},
         "duplicates": sum(account.duplicates for account in accounts.values()),
         "rejected": dict(sorted(rejected.items())),
         "held_out": sum(account.held_out for account in accounts.values()),
@@ -340,6 +329,6 @@ def _counts(accounts, molecules):
 
 
 def _losses(accounts):
-    counts = _counts(accounts, {})
+    counts = _counts(accounts)
     lost = [f"{count:,} {kind}" for kind, count in counts["rejected"].items()]
     return ", ".join([f"{counts['read']:,} read", f"{counts['duplicates']:,} duplicates", *lost])

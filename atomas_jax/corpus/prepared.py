@@ -132,7 +132,7 @@ class PreparedWriter:
         self._sinks[split][1].write_batch(buffer.batch())
 
     def finish(self, manifest: dict) -> dict:
-        """Close all files, put them in place and write the manifest: `manifest` plus the files' rows and sums."""
+        """Close all files, put them in place and write the manifest: `manifest` plus the files' counts and sums."""
         for split in list(self._buffers):
             self._flush(split)
         self._close()
@@ -140,10 +140,14 @@ class PreparedWriter:
         for split in sorted(self._sinks, key=lambda name: (SPLITS.index(name) if name in SPLITS else 9, name)):
             path = self.folder / f"{split}.arrow"
             self._partial(path.name).replace(path)
-            with pa.memory_map(str(path)) as handle:
-                reader = pa.ipc.open_file(handle)
-                rows = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
-            files[split] = {"file": path.name, "rows": rows, "bytes": path.stat().st_size, "sha256": sha256(path)}
+            written = Split(path)
+            files[split] = {
+                "file": path.name,
+                "rows": len(written),
+                "molecules": len(np.unique(written.molecule)),
+                "bytes": path.stat().st_size,
+                "sha256": sha256(path),
+            }
         self._partial(REJECTS).replace(self.folder / REJECTS)
         whole = {"format": FORMAT, "version": VERSION, "splits": files, **manifest}
         partial = self._partial(MANIFEST)

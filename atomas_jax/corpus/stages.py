@@ -1,6 +1,7 @@
 """The two steps of a preparation that workers do, as picklable callables on chunks of rows."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -60,12 +61,29 @@ def seed_of(seed: int, text: str) -> int:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of a chunk, flat: `smiles_lengths` lists the lengths of each row's spellings, in order of `smiles`."""
+    """Token ids of a chunk as two flat int32 arrays, which pickle faster than lists; lengths say where to cut them."""
 
-    smiles: np.ndarray
+    smiles_ids: np.ndarray
     smiles_lengths: list[list[int]]
-    text: np.ndarray
+    text_ids: np.ndarray
     text_lengths: list[int]
+
+    def spellings(self) -> Iterator[list[np.ndarray]]:
+        """The ids of each spelling of each row."""
+        cut = _cut(self.smiles_ids, [length for of_row in self.smiles_lengths for length in of_row])
+        for of_row in self.smiles_lengths:
+            yield [next(cut) for _ in of_row]
+
+    def texts(self) -> Iterator[np.ndarray]:
+        """The ids of each caption."""
+        return _cut(self.text_ids, self.text_lengths)
+
+
+def _cut(ids, lengths):
+    start = 0
+    for length in lengths:
+        yield ids[start : start + length]
+        start += length
 
 
 @dataclass(frozen=True)
