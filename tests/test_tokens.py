@@ -151,6 +151,7 @@ def test_training_says_what_to_do_when_the_vocabulary_does_not_fit():
         train(TEXTS, SMILES, vocab_size=5000)
     most = int(str(caught.value).split()[-1])
     assert train(TEXTS, SMILES, vocab_size=most).vocab_size == most
+    assert train(TEXTS, SMILES, vocab_size=5000, at_most=True).vocab_size == most
     for size in (10, 300, 840):
         with pytest.raises(UserError, match="too small"):
             train(TEXTS, SMILES, vocab_size=size)

@@ -10,7 +10,6 @@ import itertools
 from pathlib import Path
 
 from atomas_jax.corpus.embedded import embedded_pairs
-
 from atomas_jax.tokens import Tokenizer
 from atomas_jax.tokens.training import train
 
@@ -33,6 +32,7 @@ def train_embedded(count: int = COUNT, seed: int = SEED, vocab_size: int = VOCAB
         (pair["text"] for pair in pairs),
         (pair["smiles"] for pair in pairs),
         vocab_size,
+        at_most=True,
         command=f"python tokenizers/train_embedded.py --count {count} --seed {seed} --vocab-size {vocab_size}",
     )
     tokenizer.training["pairs_sha256"] = pairs_digest(pairs)
@@ -43,7 +43,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=COUNT, help=f"pairs to train on (default {COUNT})")
     parser.add_argument("--seed", type=int, default=SEED, help=f"seed of the embedded corpus (default {SEED})")
-    parser.add_argument("--vocab-size", type=int, default=VOCAB_SIZE, help=f"ids in all (default {VOCAB_SIZE})")
+    parser.add_argument("--vocab-size", type=int, default=VOCAB_SIZE, help=f"ids at most (default {VOCAB_SIZE})")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write (default tokenizers/atomas-embedded)")
     arguments = parser.parse_args()
     made = train_embedded(arguments.count, arguments.seed, arguments.vocab_size)

@@ -23,6 +23,7 @@ def train(
     smiles: Iterable[str],
     vocab_size: int = 2048,
     *,
+    at_most: bool = False,
     seed: int = 0,
     text_sample: int = 100_000,
     bracket_atoms: int = 128,
@@ -40,6 +41,7 @@ def train(
       texts: captions; a uniform sample of them trains the text pieces.
       smiles: molecules, in any spelling; all are counted.
       vocab_size: ids in all.
+      at_most: takes fewer ids where the text yields no more useful pieces, instead of raising.
       seed: of the sample of texts.
       text_sample: texts kept for training, at most.
       bracket_atoms: bracket atoms taken from `smiles` beyond the common ones, at most.
@@ -47,7 +49,8 @@ def train(
       command: recorded in `tokenizer.json`, so that others can repeat it.
 
     Raises:
-      UserError: no text at all, or `vocab_size` too small for the fixed pieces or too large for the text.
+      UserError: no text at all, or `vocab_size` too small for the fixed pieces or (without `at_most`) too large for
+        the text.
     """
     text_count, sample = _sample(texts, text_sample, seed)
     if not sample:
@@ -57,10 +60,10 @@ def train(
     added += [MARK + "[", *(INSIDE + piece for piece in dict.fromkeys(INNER)), INSIDE + "]"]
 
     model = sentencepiece_model_pb2.ModelProto()
-    model.ParseFromString(_train_text(sample, vocab_size - len(added), len(added)))
+    model.ParseFromString(_train_text(sample, vocab_size - len(added), len(added), exact=not at_most))
     for piece in added:
         model.pieces.add(piece=piece, score=0.0, type=sentencepiece_model_pb2.ModelProto.SentencePiece.CONTROL)
-    model.trainer_spec.vocab_size = vocab_size
+    model.trainer_spec.vocab_size = len(model.pieces)
     training = {
         "command": command,
         "texts": text_count,
@@ -102,8 +105,8 @@ def _frequent_brackets(smiles: Iterable[str], most: int, least_count: int) -> tu
     return read, [piece for piece, _ in sorted(new, key=lambda pair: (-pair[1], pair[0]))[:most]]
 
 
-def _train_text(sample: list[str], pieces: int, smiles_pieces: int) -> bytes:
-    """A SentencePiece unigram model of `pieces` ids, bytes and special ids among them."""
+def _train_text(sample: list[str], pieces: int, smiles_pieces: int, exact: bool) -> bytes:
+    """A SentencePiece unigram model of `pieces` ids (at most, unless `exact`), bytes and special ids among them."""
     if pieces <= _FIXED_IDS:
         raise UserError(
             f"vocabulary of {pieces + smiles_pieces} ids is too small: {_FIXED_IDS + smiles_pieces} are taken "
@@ -116,6 +119,7 @@ def _train_text(sample: list[str], pieces: int, smiles_pieces: int) -> bytes:
             model_writer=written,
             model_type="unigram",
             vocab_size=pieces,
+            hard_vocab_limit=exact,
             character_coverage=0.9999,
             byte_fallback=True,
             split_digits=True,
