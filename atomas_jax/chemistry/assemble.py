@@ -19,6 +19,17 @@ MOST_MOLECULES = 1_000_000
 """The most one sequence gives: the grammar holds many more, but digests of those made are kept in memory."""
 
 _LONGEST = 80
+# Radicals left by an empty site; halogens on hetero atoms; chains of three hetero atoms of a kind.
+_UNWANTED = tuple(
+    Chem.MolFromSmarts(smarts)
+    for smarts in (
+        "[#6;v3,v2;+0]",
+        "[#7,#8,#16;!$(*=O)]-[F,Cl,Br,I]",
+        "[NX3][NX3][NX3]",
+        "[OX2][OX2][!#6;!#1]",
+        "[B,Si][N,O,S][N,O]",
+    )
+)
 _RING_DIGIT = re.compile(r"\[[^\]]*\]|\d")
 _SITE = re.compile(r"\{n?\}")
 
@@ -185,7 +196,7 @@ def _molecules(count: int, seed: int) -> Iterator[str]:
     made = 0
     while made < count:
         mol = Chem.MolFromSmiles(grammar.proposal())
-        if mol is None:
+        if mol is None or any(mol.HasSubstructMatch(pattern) for pattern in _UNWANTED):
             continue
         smiles = Chem.MolToSmiles(mol)
         if len(smiles) > _LONGEST or not _new(smiles, seen):

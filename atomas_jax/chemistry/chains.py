@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rdkit import Chem
 
 from atomas_jax.chemistry.grammar import number
+from atomas_jax.chemistry.graph import Graph
 
 _UNITS = ["", "hen", "do", "tri", "tetra", "penta", "hexa", "hepta", "octa", "nona"]
 _FIRST = ["", "meth", "eth", "prop", "but", "pent", "hex", "hept", "oct", "non", "dec", "undec", "dodec", "tridec"]
@@ -47,53 +48,46 @@ class Chain:
     double_bonds: int = 0
 
 
-def find_chains(mol: Chem.Mol, taken: Set[int], acyl_carbons: Set[int]) -> list[Chain]:
-    """The chains of `mol`, longest first.
+def find_chains(graph: Graph, taken: Set[int], acyl_carbons: Set[int]) -> list[Chain]:
+    """The chains of a molecule, longest first.
 
     Args:
       taken: atoms that groups have claimed and chains must not enter (not those of plain C=C bonds).
       acyl_carbons: carbonyl carbons that end an acyl group: a chain fixed to one is named as acyl, it included.
     """
-    free = {
-        atom.GetIdx()
-        for atom in mol.GetAtoms()
-        if atom.GetAtomicNum() == 6 and not atom.IsInRing() and atom.GetIdx() not in taken
-    }
+    free = {i for i, n in enumerate(graph.number) if n == 6 and not graph.in_ring[i] and i not in taken}
     chains = []
     seen: set[int] = set()
     for start in sorted(free):
         if start in seen:
             continue
-        piece = _grow(mol, start, free)
+        piece = _grow(graph, start, free)
         seen |= piece
-        chain = _named(mol, piece, acyl_carbons)
+        chain = _named(graph, piece, acyl_carbons)
         if chain is not None:
             chains.append(chain)
     return sorted(chains, key=lambda chain: (-len(chain.atoms), chain.atoms))
 
 
-def _grow(mol: Chem.Mol, start: int, free: Set[int]) -> set[int]:
+def _grow(graph: Graph, start: int, free: Set[int]) -> set[int]:
     piece, border = {start}, [start]
     while border:
-        for neighbour in mol.GetAtomWithIdx(border.pop()).GetNeighbors():
-            index = neighbour.GetIdx()
+        for index in graph.neighbours[border.pop()]:
             if index in free and index not in piece:
                 piece.add(index)
                 border.append(index)
     return piece
 
 
-def _named(mol: Chem.Mol, piece: set[int], acyl_carbons: Set[int]) -> Chain | None:
-    inside = {
-        index: [n.GetIdx() for n in mol.GetAtomWithIdx(index).GetNeighbors() if n.GetIdx() in piece] for index in piece
-    }
+def _named(graph: Graph, piece: set[int], acyl_carbons: Set[int]) -> Chain | None:
+    inside = {index: [other for other in graph.neighbours[index] if other in piece] for index in piece}
     outside = [
-        (index, n.GetIdx())
+        (index, other)
         for index in sorted(piece)
-        for n in mol.GetAtomWithIdx(index).GetNeighbors()
-        if n.GetIdx() not in piece and n.GetAtomicNum() != 1
+        for other in graph.neighbours[index]
+        if other not in piece and graph.number[other] != 1
     ]
-    double, triple = _unsaturation(mol, inside)
+    double, triple = _unsaturation(graph, piece)
     straight = all(len(neighbours) <= 2 for neighbours in inside.values())
     ends = {index for index, neighbours in inside.items() if len(neighbours) <= 1}
     atoms, count = tuple(sorted(piece)), len(piece)
@@ -106,6 +100,8 @@ def _named(mol: Chem.Mol, piece: set[int], acyl_carbons: Set[int]) -> Chain | No
             kind = "group" if count < 7 else "chain"
             return Chain(f"{unsaturated_root(count + 1, double, triple)}oyl {kind}", whole, count + 1, double)
         return Chain(f"{number(count + 1)}-carbon acyl chain", whole, count + 1, double)
+    if not outside and count == 1:
+        return None
     if not outside:
         name = (
             f"{unsaturated_root(count, double, triple)}e chain"
@@ -118,19 +114,20 @@ def _named(mol: Chem.Mol, piece: set[int], acyl_carbons: Set[int]) -> Chain | No
     points = {index for index, _ in outside}
     if straight and len(outside) == 2 and points == ends and not triple:
         return Chain(_bridge(count, double), atoms, count, double)
+    oxygens = sum(graph.number[other] == 8 for _, other in outside)
+    if count == 3 and straight and oxygens == len(outside) == len(points) == 3:
+        return Chain("glycerol backbone", atoms, count, double)
     if count >= 3:
         return Chain(f"{'' if straight else 'branched '}{number(count)}-carbon chain", atoms, count, double)
     return None
 
 
-def _unsaturation(mol: Chem.Mol, inside: dict[int, list[int]]) -> tuple[int, int]:
-    kinds = [
-        mol.GetBondBetweenAtoms(index, neighbour).GetBondType()
-        for index, neighbours in inside.items()
-        for neighbour in neighbours
-        if index < neighbour
-    ]
-    return kinds.count(Chem.BondType.DOUBLE), kinds.count(Chem.BondType.TRIPLE)
+def _unsaturation(graph: Graph, piece: set[int]) -> tuple[int, int]:
+    double = sum(other in piece for index in piece for other in graph.double[index]) // 2
+    if not any(len(graph.neighbours[index]) <= 2 and not graph.hydrogens[index] // 2 for index in piece):
+        return double, 0
+    triple = Chem.BondType.TRIPLE
+    return double, sum(kind == triple and one in piece and other in piece for one, other, kind in graph.bonds)
 
 
 def _monovalent(inside: dict[int, list[int]], point: int, straight: bool, count: int, double: int, triple: int) -> str:

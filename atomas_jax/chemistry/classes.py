@@ -6,8 +6,9 @@ from functools import cache
 from rdkit import Chem
 
 from atomas_jax.chemistry.chains import Chain
-from atomas_jax.chemistry.components import element_name, multiplied
-from atomas_jax.chemistry.groups import GroupMatch
+from atomas_jax.chemistry.components import ANION_NAMES, element_name, multiplied
+from atomas_jax.chemistry.graph import Graph
+from atomas_jax.chemistry.groups import GROUPS, GroupMatch
 from atomas_jax.chemistry.residues import peptide_name
 from atomas_jax.chemistry.ring_search import RingSystem
 
@@ -35,6 +36,8 @@ PATTERNS: tuple[tuple[str, str, int, str], ...] = (
     ("lysophospholipid", f"[CH2]({_ACYL})[CH1;$(C[OH])][CH2]O[PX4]", 99, "carboxylic ester"),
     ("glycerophospholipid", "[CH2;$(CO)][CH1;$(CO)][CH2]O[PX4](=O)", 98, ""),
     ("ceramide", "[CH2;$(CO)][CH1]([NH1][CX3](=[OX1])[#6])[CH1;$(C[OH])][#6]", 98, "secondary carboxamide group"),
+    ("pyranose", "[OX2;r6]1[CX4;r6;$(C[OH])][CX4;$(C[O,N])][CX4;$(C[O,N])][CX4][CX4;r6]1", 87, ""),
+    ("furanose", "[OX2;r5]1[CX4;r5;$(C[OH])][CX4;$(C[O,N])][CX4;$(C[O,N])][CX4;r5]1", 87, ""),
     ("nucleoside", "[OX2;r5]1[CX4;r5;$(C[nX3])][CX4;r5][CX4;r5][CX4;r5]1[CH2,CH3]", 85, ""),
     ("flavonol", "O=c1c([OX2H1])c(-c2ccccc2)oc2ccccc12", 87, "phenolic hydroxy group"),
     ("flavone", "O=c1cc(-c2ccccc2)oc2ccccc12", 86, ""),
@@ -68,18 +71,45 @@ PATTERNS: tuple[tuple[str, str, int, str], ...] = (
 _NONMETALS = frozenset("H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Sb Te I Xe At Rn *".split())  # noqa: SIM905
 
 
+# Rings without which a class is not worth a search, by the name of their system.
+_RINGS_NEEDED = {
+    "flavonol": "chromen-4-one ring system",
+    "flavone": "chromen-4-one ring system",
+    "isoflavone": "chromen-4-one ring system",
+    "flavan": "chroman ring system",
+    "nucleoside": "oxolane ring",
+    "furanose": "oxolane ring",
+    "pyranose": "oxane ring",
+    "biphenyl": "benzene ring",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pattern:
+    """A row of `PATTERNS`, compiled: `told` are the groups it replaces, of which one must be there if there are any."""
+
+    name: str
+    query: Chem.Mol
+    seniority: int
+    told: frozenset[str]
+    elements: frozenset[int]
+    ring: str
+
+
 @cache
-def _compiled() -> tuple[tuple[str, Chem.Mol, int, tuple[str, ...], frozenset[int]], ...]:
+def _compiled() -> tuple[_Pattern, ...]:
     rows = []
     for name, smarts, seniority, replaced in PATTERNS:
         query = Chem.MolFromSmarts(smarts)
         elements = frozenset({7, 8, 9, 15, 16, 17, 35} & {atom.GetAtomicNum() for atom in query.GetAtoms()})
-        rows.append((name, query, seniority, tuple(filter(None, replaced.split(","))), elements))
+        stems = tuple(filter(None, replaced.split(",")))
+        told = frozenset(group.name for group in GROUPS if any(stem in group.name for stem in stems))
+        rows.append(_Pattern(name, query, seniority, told, elements, _RINGS_NEEDED.get(name, "")))
     return tuple(rows)
 
 
 def find_kinds(
-    mol: Chem.Mol,
+    graph: Graph,
     main: tuple[int, ...],
     groups: list[GroupMatch],
     rings: list[RingSystem],
@@ -88,11 +118,10 @@ def find_kinds(
 ) -> list[Kind]:
     """The classes of the main component, the most senior first; never empty."""
     inside = set(main)
-    atoms = [mol.GetAtomWithIdx(index) for index in main]
-    simple = _elementary(mol, atoms)
+    simple = _elementary(graph, main)
     if simple is not None:
         return [Kind(simple, main, 100)]
-    kinds = _from_patterns(mol, inside, groups) if len(main) <= 400 else []
+    kinds = _from_patterns(graph, inside, groups, rings) if len(main) <= 400 else []
     if residues:
         where = sorted(set().union(*(where for _, where in residues)))
         told = frozenset({"secondary carboxamide group", "tertiary carboxamide group", "primary amino group"})
@@ -101,61 +130,65 @@ def find_kinds(
         if ring.name in ("steroid skeleton", "pentacyclic triterpenoid skeleton"):
             kinds.append(Kind(ring.name.removesuffix(" skeleton"), ring.atoms, 90))
     replaced = {name for kind in kinds for name in kind.groups}
-    kinds += _from_groups(groups, replaced, len(rings), chains)
-    metals = [atom for atom in atoms if atom.GetSymbol() not in _NONMETALS]
+    carbons = {index for index in main if graph.number[index] == 6}
+    kinds += _from_groups(groups, replaced, carbons, chains)
+    metals = tuple(index for index in main if graph.symbol[index] not in _NONMETALS)
     if metals:
-        bound = any(n.GetAtomicNum() == 6 for atom in metals for n in atom.GetNeighbors())
-        noun = f"organo{element_name(metals[0].GetSymbol())} compound" if bound else "coordination compound of a metal"
-        kinds.append(Kind(noun, tuple(atom.GetIdx() for atom in metals), 100))
+        bound = any(graph.number[other] == 6 for index in metals for other in graph.neighbours[index])
+        metal = element_name(graph.symbol[metals[0]])
+        kinds.append(Kind(f"organo{metal} compound" if bound else f"{metal} coordination compound", metals, 100))
     if not kinds:
-        kinds.append(_skeletal(atoms, main, rings))
+        kinds.append(_skeletal(graph, main, rings))
     best = {}
     for kind in sorted(kinds, key=lambda kind: -kind.seniority):
         best.setdefault(kind.name, kind)
     return list(best.values())
 
 
-def _elementary(mol: Chem.Mol, atoms: list[Chem.Atom]) -> str | None:
+def _elementary(graph: Graph, main: tuple[int, ...]) -> str | None:
     """The class of a single atom or of a compound without carbon; None for an organic compound."""
-    if len(atoms) == 1 and atoms[0].GetAtomicNum() != 6:
-        atom = atoms[0]
-        name, charge = element_name(atom.GetSymbol()), atom.GetFormalCharge()
-        if atom.GetTotalNumHs():
-            return f"mononuclear {name} hydride" + ("" if not charge else " cation" if charge > 0 else " anion")
-        if not charge:
-            return f"single {name} atom"
-        return f"monoatomic {name} {multiplied(abs(charge), 'cation' if charge > 0 else 'anion')}"
-    if any(atom.GetAtomicNum() == 6 for atom in atoms) or any(atom.GetAtomicNum() == 0 for atom in atoms):
+    elements = {graph.symbol[index] for index in main}
+    charge = sum(graph.charge[index] for index in main)
+    if elements & {"C", "*"}:
         return None
-    elements = {atom.GetSymbol() for atom in atoms}
+    if len(main) == 1:
+        symbol = elements.pop()
+        name = element_name(symbol)
+        if graph.hydrogens[main[0]]:
+            return f"mononuclear {name} hydride" + ("" if not charge else " cation" if charge > 0 else " anion")
+        if charge < 0:
+            return f"monoatomic {ANION_NAMES.get(symbol, name)} {multiplied(-charge, 'anion')}"
+        return f"monoatomic {name} {multiplied(charge, 'cation')}" if charge else f"single {name} atom"
     if len(elements) == 1:
         return f"{element_name(elements.pop())} molecule"
-    central = sorted(elements - {"O", "H", "N"} or elements - {"O", "H"} or {"O"})[0]
-    has_acid = any(atom.GetSymbol() == "O" and atom.GetTotalNumHs() for atom in atoms)
-    charge = sum(atom.GetFormalCharge() for atom in atoms)
+    metals = sorted(elements - _NONMETALS)
+    central = (metals or sorted(elements - {"O", "H", "N"}) or sorted(elements - {"O", "H"}) or ["O"])[0]
     if "O" in elements and central != "O":
-        noun = "oxoanion" if charge < 0 else "oxoacid" if has_acid and central in _NONMETALS else "oxygen compound"
+        acid = any(graph.symbol[index] == "O" and graph.hydrogens[index] for index in main) and not metals
+        noun = "oxoanion" if charge < 0 else "oxoacid" if acid else "oxygen compound"
         return f"{element_name(central)} {noun}"
     return f"inorganic {element_name(central)} compound"
 
 
-def _from_patterns(mol: Chem.Mol, inside: set[int], groups: list[GroupMatch]) -> list[Kind]:
-    numbers = {atom.GetAtomicNum() for atom in mol.GetAtoms()}
+def _from_patterns(graph: Graph, inside: set[int], groups: list[GroupMatch], rings: list[RingSystem]) -> list[Kind]:
+    numbers = set(graph.number)
     present = {match.group.name for match in groups}
+    cycles = {ring.name for ring in rings}
     kinds = []
-    for name, query, seniority, replaced, elements in _compiled():
-        if not elements <= numbers:
+    for pattern in _compiled():
+        told = pattern.told & present
+        if not pattern.elements <= numbers or (pattern.told and not told):
             continue
-        told = frozenset(full for full in present if any(full.endswith(short) or short in full for short in replaced))
-        if replaced and not told:
+        if pattern.ring and pattern.ring not in cycles:
             continue
-        matches = [match for match in mol.GetSubstructMatches(query, maxMatches=100) if inside.issuperset(match)]
+        matches = graph.mol.GetSubstructMatches(pattern.query, maxMatches=100)
+        matches = [match for match in matches if inside.issuperset(match)]
         if matches:
-            kinds.append(Kind(name, tuple(sorted(set().union(*matches))), seniority, told))
+            kinds.append(Kind(pattern.name, tuple(sorted(set().union(*matches))), pattern.seniority, told))
     return kinds
 
 
-def _from_groups(groups: list[GroupMatch], replaced: set[str], rings: int, chains: list[Chain]) -> list[Kind]:
+def _from_groups(groups: list[GroupMatch], replaced: set[str], carbons: set[int], chains: list[Chain]) -> list[Kind]:
     by_kind: dict[str, list[GroupMatch]] = {}
     for match in groups:
         if match.group.kind and match.group.name not in replaced:
@@ -167,8 +200,9 @@ def _from_groups(groups: list[GroupMatch], replaced: set[str], rings: int, chain
         name, seniority = kind, matches[0].group.seniority
         if kind.startswith("carboxylic acid"):
             name = multiplied(len(matches), kind)
-            fatty = next((chain for chain in chains if chain.carbons >= 4 and set(chain.atoms) & set(where)), None)
-            if fatty and len(matches) == 1 and not rings and len(groups) - fatty.double_bonds <= 2:
+            # A fatty acid is one chain: all its carbons are those of the acid and the chain it ends.
+            fatty = next((c for c in chains if c.carbons >= 4 and _is_acyl(c, carbons, where)), None)
+            if fatty and len(matches) == 1:
                 name = _fatty(fatty) + kind.removeprefix("carboxylic acid")
                 where = tuple(sorted({*where, *fatty.atoms}))
         elif kind == "phenol" and len(matches) > 1:
@@ -179,6 +213,10 @@ def _from_groups(groups: list[GroupMatch], replaced: set[str], rings: int, chain
     return kinds
 
 
+def _is_acyl(chain: Chain, carbons: set[int], acid: tuple[int, ...]) -> bool:
+    return carbons == set(chain.atoms) and not carbons.isdisjoint(acid)
+
+
 def _fatty(chain: Chain) -> str:
     length = chain.carbons
     size = "short" if length < 6 else "medium" if length < 13 else "long" if length < 23 else "very long"
@@ -186,23 +224,22 @@ def _fatty(chain: Chain) -> str:
     return f"{degree} {size}-chain fatty acid"
 
 
-def _skeletal(atoms: list[Chem.Atom], main: tuple[int, ...], rings: list[RingSystem]) -> Kind:
+def _skeletal(graph: Graph, main: tuple[int, ...], rings: list[RingSystem]) -> Kind:
     """A class from the carbon skeleton, where no functional group gives one."""
-    hetero = any(atom.GetAtomicNum() not in (0, 1, 6) for atom in atoms)
-    wild = any(atom.GetAtomicNum() == 0 for atom in atoms)
-    if wild:
+    elements = {graph.symbol[index] for index in main} - {"C", "H"}
+    if "*" in elements:
         return Kind("structure with an open attachment point", main, 1)
     if rings:
-        aromatic = any(atom.GetIsAromatic() for atom in atoms)
-        if not hetero:
+        aromatic = any(graph.aromatic[index] for index in main)
+        if not elements:
             return Kind("aromatic hydrocarbon" if aromatic else "cyclic hydrocarbon", main, 1)
         cycle = "heteromonocyclic" if sum(ring.size for ring in rings) == 1 else "heteropolycyclic"
-        return Kind(f"organic {cycle} compound" if not aromatic else "heteroaromatic compound", main, 1)
-    if hetero:
+        return Kind("heteroaromatic compound" if aromatic else f"organic {cycle} compound", main, 1)
+    if elements:
         return Kind("organic compound", main, 1)
-    if sum(atom.GetFormalCharge() for atom in atoms):
+    if any(graph.charge[index] for index in main):
         return Kind("hydrocarbon ion", main, 1)
-    straight = all(atom.GetDegree() <= 2 for atom in atoms)
-    return Kind(
-        f"{'straight-chain' if straight else 'branched'} alkane" if len(atoms) > 1 else "one-carbon compound", main, 1
-    )
+    if len(main) == 1:
+        return Kind("one-carbon compound", main, 1)
+    straight = all(len(graph.neighbours[index]) <= 2 for index in main)
+    return Kind(f"{'straight-chain' if straight else 'branched'} alkane", main, 1)

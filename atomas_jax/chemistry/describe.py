@@ -60,7 +60,7 @@ def describe(molecule: MoleculeLike, seed: int = 0) -> Description:
 
 def _canonical(mol: Chem.Mol) -> tuple[Chem.Mol, list[int], str]:
     """The molecule in canonical order, the input index of each of its atoms, and its canonical SMILES."""
-    if any(atom.GetAtomicNum() == 1 and not atom.GetIsotope() for atom in mol.GetAtoms()):
+    if mol.GetNumHeavyAtoms() < mol.GetNumAtoms():
         marked = Chem.Mol(mol)
         for atom in marked.GetAtoms():
             atom.SetIntProp("_given", atom.GetIdx())

@@ -1,12 +1,14 @@
 """Everything a caption may say about a molecule, found in one pass over its structure."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from rdkit import Chem
 
 from atomas_jax.chemistry.chains import Chain, find_chains
 from atomas_jax.chemistry.classes import Kind, find_kinds
-from atomas_jax.chemistry.components import Part, charge_fact, element_facts, isotope_facts, split_parts
+from atomas_jax.chemistry.components import Part, charge_fact, element_facts, isotope_facts, salt_form, split_parts
+from atomas_jax.chemistry.graph import Graph
 from atomas_jax.chemistry.groups import GroupMatch, find_groups
 from atomas_jax.chemistry.residues import find_residues, residue_parts
 from atomas_jax.chemistry.ring_search import RingSystem, find_ring_systems
@@ -39,6 +41,7 @@ class Facts:
     charge: Part | None
     isotopes: tuple[Part, ...]
     partners: tuple[Part, ...]
+    salt_form: Part | None
     elements: tuple[Part, ...]
 
 
@@ -70,32 +73,49 @@ _ACYL_GROUPS = frozenset(
 
 def find_facts(mol: Chem.Mol) -> Facts:
     """Examines a sanitised molecule whose stereo has been perceived; any number of components, any elements."""
-    main, partners = split_parts(mol)
+    graph = Graph.of(mol)
+    main, partners = split_parts(graph)
     inside = set(main)
-    matches = [match for match in find_groups(mol) if inside.issuperset(match.atoms)]
-    systems = [system for system in find_ring_systems(mol) if inside.issuperset(system.atoms)]
+    matches = [match for match in find_groups(graph) if inside.issuperset(match.atoms)]
+    systems = [system for system in find_ring_systems(graph) if inside.issuperset(system.atoms)]
     taken = {index for match in matches if match.group.name not in _OPEN_TO_CHAINS for index in match.atoms}
-    outside = set(range(mol.GetNumAtoms())) - inside
+    outside = set(range(len(graph))) - inside
     acyl = {match.atoms[0] for match in matches if match.group.name in _ACYL_GROUPS}
-    chains = find_chains(mol, taken | outside, acyl)
-    in_chains = {index for chain in chains for index in chain.atoms if chain.double_bonds}
-    residues = find_residues(mol)
-    bonds_told = [m for m in matches if m.group.name in _OPEN_TO_CHAINS and in_chains.issuperset(m.atoms)]
-    told = [match for match in matches if match not in bonds_told]
+    chains = find_chains(graph, taken | outside, acyl)
+    residues = find_residues(graph)
+    kinds = find_kinds(graph, main, matches, systems, chains, residues)
+    if partners and not any(graph.number[index] == 6 for index in range(len(graph))):
+        kinds = [Kind("inorganic salt", tuple(range(len(graph))), 100), *kinds]
+
+    in_residues = {index for _, atoms in residues for index in atoms}
+    chains = [chain for chain in chains if not in_residues.intersection(chain.atoms)]
+    unsaturated = {index for chain in chains for index in chain.atoms}
+    ring_carbonyls = {index for system in systems if system.oxo_told for index in system.atoms}
+    told = [match for match in matches if not _told_elsewhere(graph, match, unsaturated, ring_carbonyls)]
     return Facts(
-        kinds=tuple(find_kinds(mol, main, matches, systems, chains, residues)),
+        kinds=tuple(kinds),
         rings=_together([(system.name, system.atoms) for system in systems]),
-        detailed_rings=_together([(_detailed(mol, system), system.atoms) for system in systems]),
-        decorated=_decorated(mol, systems, matches, chains),
+        detailed_rings=_together([(_detailed(graph, system), system.atoms) for system in systems]),
+        decorated=_decorated(graph, systems, told, chains),
         groups=_together([(match.group.name, match.atoms) for match in told]),
         chains=_together([(chain.name, chain.atoms) for chain in chains]),
         residues=tuple(residue_parts(residues)),
-        stereo=tuple(find_stereo(mol)),
-        charge=charge_fact(mol, main) if len(main) > 1 else None,
-        isotopes=tuple(isotope_facts(mol)),
+        stereo=tuple(find_stereo(graph)),
+        charge=charge_fact(graph, main) if len(main) > 1 else None,
+        isotopes=tuple(isotope_facts(graph)),
         partners=tuple(partners),
-        elements=tuple(element_facts(mol)),
+        salt_form=salt_form(partners),
+        elements=tuple(element_facts(graph)),
     )
+
+
+def _told_elsewhere(graph: Graph, match: GroupMatch, in_chains: Set[int], ring_carbonyls: Set[int]) -> bool:
+    """Whether the name of a chain tells this double bond, or the name of a ring this oxo group."""
+    if match.group.name in _OPEN_TO_CHAINS:
+        return in_chains.issuperset(match.atoms)
+    if match.group.name in ("oxo group", "thioxo group"):
+        return not ring_carbonyls.isdisjoint(graph.neighbours[match.atoms[0]])
+    return False
 
 
 def _together(named: list[tuple[str, tuple[int, ...]]]) -> tuple[Part, ...]:
@@ -109,12 +129,12 @@ def _together(named: list[tuple[str, tuple[int, ...]]]) -> tuple[Part, ...]:
 _DISUBSTITUTED = {1: "ortho", 2: "meta", 3: "para"}
 
 
-def _detailed(mol: Chem.Mol, system: RingSystem) -> str:
+def _detailed(graph: Graph, system: RingSystem) -> str:
     """The name of a ring with where its substituents stand: told for benzene, whose six positions are alike."""
     if system.name != "benzene ring":
         return system.name
-    ring = next(ring for ring in mol.GetRingInfo().AtomRings() if set(ring) == set(system.atoms))
-    places = [place for place, index in enumerate(ring) if mol.GetAtomWithIdx(index).GetDegree() > 2]
+    ring = next(ring for ring in graph.rings if set(ring) == set(system.atoms))
+    places = [place for place, index in enumerate(ring) if len(graph.neighbours[index]) > 2]
     if len(places) == 2:
         gap = places[1] - places[0]
         return f"{_DISUBSTITUTED[min(gap, 6 - gap)]}-disubstituted benzene ring"
@@ -127,7 +147,7 @@ def _detailed(mol: Chem.Mol, system: RingSystem) -> str:
 
 
 def _decorated(
-    mol: Chem.Mol, systems: list[RingSystem], matches: list[GroupMatch], chains: list[Chain]
+    graph: Graph, systems: list[RingSystem], matches: list[GroupMatch], chains: list[Chain]
 ) -> tuple[Decorated, ...]:
     owner: dict[int, tuple[str, tuple[int, ...]]] = {}
     for chain in chains:
@@ -144,9 +164,9 @@ def _decorated(
             continue
         borne = {}
         for index in system.atoms:
-            for neighbour in mol.GetAtomWithIdx(index).GetNeighbors():
-                substituent = owner.get(neighbour.GetIdx())
-                if neighbour.GetIdx() not in inside and substituent and inside.isdisjoint(substituent[1]):
+            for neighbour in graph.neighbours[index]:
+                substituent = owner.get(neighbour)
+                if neighbour not in inside and substituent and inside.isdisjoint(substituent[1]):
                     borne[substituent] = None
         if borne:
             result.append(Decorated(Part(system.name, 1, system.atoms), _together(list(borne))))

@@ -11,6 +11,8 @@ from functools import cache
 
 from rdkit import Chem
 
+from atomas_jax.chemistry.graph import Graph
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -199,6 +201,8 @@ GROUPS: tuple[Group, ...] = (
     Group("aryl sulfide linkage", "[SX2;!R;$(S([#6])c)]", "aryl sulfide", 25),
     Group("sulfide linkage", "[SX2;!R;$(S([#6])[#6])]", "organic sulfide", 25),
     # Amines and their cations.
+    Group("protonated aromatic nitrogen", "[nX3H1+]", "heteroaromatic cation", 55),
+    Group("quaternised aromatic nitrogen", "[nX3H0+;!$(n[O-])]", "heteroaromatic cation", 60),
     Group("N-hydroxyamino group", "[NX3;$(N[#6])][OX2H1]", "hydroxylamine", 48),
     Group("hydrazine group", "[NX3;!R;!$(N[#6]=[O,S])][NX3;!R;!$(N[#6]=[O,S])]", "hydrazine derivative", 48),
     Group("quaternary ammonium group", "[NX4+;$(N([#6])([#6])([#6])[#6])]", "quaternary ammonium ion", 89),
@@ -268,23 +272,22 @@ def _query_features(query: Chem.Mol) -> frozenset[str]:
     return frozenset(features)
 
 
-def _molecule_features(mol: Chem.Mol) -> set[str]:
-    features, element = set(), []
-    for atom in mol.GetAtoms():
-        symbol = atom.GetSymbol()
-        if atom.GetIsAromatic():
-            symbol = symbol.lower()
-        element.append(symbol)
-        degree = f"{symbol}X{atom.GetTotalDegree()}"
-        features.update((symbol, f"#{atom.GetAtomicNum()}", degree, f"{degree}H{atom.GetTotalNumHs(True)}"))
-        charge = atom.GetFormalCharge()
+def _molecule_features(graph: Graph) -> set[str]:
+    features = set()
+    element = [symbol.lower() if ring else symbol for symbol, ring in zip(graph.symbol, graph.aromatic, strict=True)]
+    for index, symbol in enumerate(element):
+        hydrogens = graph.hydrogens[index]
+        explicit = sum(graph.number[neighbour] == 1 for neighbour in graph.neighbours[index])
+        degree = f"{symbol}X{len(graph.neighbours[index]) + hydrogens - explicit}"
+        features.update((symbol, f"#{graph.number[index]}", degree, f"{degree}H{hydrogens}"))
+        charge = graph.charge[index]
         if charge:
             features.add(symbol + ("+" if charge > 0 else "-"))
-    for bond in mol.GetBonds():
-        mark = _BOND_MARKS.get(bond.GetBondType())
+    for one, other, kind in graph.bonds:
+        mark = _BOND_MARKS.get(kind)
         if mark:
-            ends = element[bond.GetBeginAtomIdx()], element[bond.GetEndAtomIdx()]
-            features.add(mark.join(sorted(ends)))
+            first, second = element[one], element[other]
+            features.add(first + mark + second if first < second else second + mark + first)
     return features
 
 
@@ -295,15 +298,15 @@ def _compiled() -> tuple[tuple[Group, Chem.Mol, frozenset[str]], ...]:
     return tuple((group, query, _query_features(query)) for group, query in zip(GROUPS, queries, strict=True))
 
 
-def find_groups(mol: Chem.Mol) -> list[GroupMatch]:
-    """The functional groups of `mol`, in the order of the table; no atom is in two of them."""
-    features = _molecule_features(mol)
+def find_groups(graph: Graph) -> list[GroupMatch]:
+    """The functional groups of a molecule, in the order of the table; no atom is in two of them."""
+    features = _molecule_features(graph)
     claimed: set[int] = set()
     found = []
     for group, query, needed in _compiled():
         if not needed <= features:
             continue
-        for atoms in mol.GetSubstructMatches(query, maxMatches=10_000):
+        for atoms in graph.mol.GetSubstructMatches(query, maxMatches=10_000):
             if claimed.isdisjoint(atoms):
                 claimed.update(atoms)
                 found.append(GroupMatch(group, atoms))

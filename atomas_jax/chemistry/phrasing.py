@@ -26,6 +26,7 @@ _PARTNERS = (
     "The structure is completed by {}",
     "It occurs with {}",
 )
+_FORMS = ("It is {} with {}", "It takes the form of {} with {}")
 _RESIDUES = ("It is composed of {}", "Its sequence is made up of {}", "It consists of {}")
 _ELEMENTS = ("It is made up of {}", "It consists of {}", "Its skeleton is formed by {}")
 _MEMBERS = ("It is {}", "It is also {}", "It can be classed as {}")
@@ -123,7 +124,11 @@ def _whole(facts: Facts, rng: random.Random) -> list[Clause]:
     if facts.isotopes:
         clauses.append(_filled(rng.choice(_ISOTOPES), _parts(facts.isotopes[:4])))
     if facts.partners:
-        clauses.append(_filled(rng.choice(_PARTNERS), _parts(facts.partners[:4])))
+        partners = _parts(facts.partners[:4])
+        if facts.salt_form and rng.random() < 0.5:
+            clauses.append(_filled(rng.choice(_FORMS), _parts([facts.salt_form]), partners))
+        else:
+            clauses.append(_filled(rng.choice(_PARTNERS), partners))
     return clauses
 
 

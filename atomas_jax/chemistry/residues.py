@@ -5,6 +5,7 @@ from functools import cache
 from rdkit import Chem
 
 from atomas_jax.chemistry.components import Part, multiplied
+from atomas_jax.chemistry.graph import Graph
 
 AMINO_ACIDS: dict[str, str] = {
     "glycine": "NCC=O",
@@ -44,54 +45,54 @@ _LARGEST_SIDE_CHAIN = 20
 def _names() -> dict[str, str]:
     table = {}
     for name, smiles in AMINO_ACIDS.items():
-        mol = Chem.MolFromSmiles(smiles)
-        nitrogen, alpha, carbonyl = mol.GetSubstructMatch(Chem.MolFromSmarts("[#7][CX4][CX3H1]=O"))[:3]
-        table[_key(mol, _residue(mol, nitrogen, alpha, carbonyl))] = name
+        graph = Graph.of(Chem.MolFromSmiles(smiles))
+        nitrogen, alpha, carbonyl = graph.mol.GetSubstructMatch(Chem.MolFromSmarts("[#7][CX4][CX3H1]=O"))[:3]
+        table[_key(graph, _residue(graph, nitrogen, alpha, carbonyl))] = name
     return table
 
 
-def _residue(mol: Chem.Mol, nitrogen: int, alpha: int, carbonyl: int) -> frozenset[int]:
+def _residue(graph: Graph, nitrogen: int, alpha: int, carbonyl: int) -> frozenset[int]:
     """N, C-alpha, carbonyl carbon and the side chain, which ends at the backbone, at a disulfide and at its limit."""
     atoms, border = {nitrogen, alpha, carbonyl}, [alpha]
     while border and len(atoms) <= _LARGEST_SIDE_CHAIN:
-        here = mol.GetAtomWithIdx(border.pop())
-        for neighbour in here.GetNeighbors():
-            index = neighbour.GetIdx()
-            if index in atoms or (here.GetAtomicNum() == neighbour.GetAtomicNum() == 16):
+        here = border.pop()
+        for index in graph.neighbours[here]:
+            if index in atoms or (graph.number[here] == graph.number[index] == 16):
                 continue
             atoms.add(index)
             border.append(index)
     return frozenset(atoms)
 
 
-def _key(mol: Chem.Mol, atoms: frozenset[int]) -> str:
-    symbols = [a.GetSymbol().lower() if a.GetIsAromatic() else a.GetSymbol() for a in mol.GetAtoms()]
+def _key(graph: Graph, atoms: frozenset[int]) -> str:
+    symbols = [s.lower() if ring else s for s, ring in zip(graph.symbol, graph.aromatic, strict=True)]
     marks = [f"[{symbol}]" for symbol in symbols]
-    return Chem.MolFragmentToSmiles(mol, sorted(atoms), atomSymbols=marks, isomericSmiles=False)
+    return Chem.MolFragmentToSmiles(graph.mol, sorted(atoms), atomSymbols=marks, isomericSmiles=False)
 
 
-def find_residues(mol: Chem.Mol) -> list[tuple[str, tuple[int, ...]]]:
-    """(name, atoms) of each amino-acid residue joined to another by a peptide bond; [] for what is no peptide.
+def find_residues(graph: Graph) -> list[tuple[str, tuple[int, ...]]]:
+    """(name, atoms) of each amino-acid residue joined to another by a peptide bond.
+
+    No peptide, and []: fewer than two residues, or more unknown side chains than known ones.
 
     A residue whose side chain is not in the table is a "modified amino acid".
     """
-    matches = mol.GetSubstructMatches(_BACKBONE, maxMatches=2_000)
+    matches = graph.mol.GetSubstructMatches(_BACKBONE, maxMatches=2_000)
     if len(matches) < 2:
         return []
     carbonyls = {match[2] for match in matches}
     nitrogens = {match[0] for match in matches}
     found = {}
     for nitrogen, alpha, carbonyl, oxygen, link in matches:
-        previous = any(
-            n.GetIdx() in carbonyls for n in mol.GetAtomWithIdx(nitrogen).GetNeighbors() if n.GetIdx() != alpha
-        )
+        previous = any(other in carbonyls for other in graph.neighbours[nitrogen] if other != alpha)
         if not (link in nitrogens or previous) or alpha in found:
             continue
-        atoms = _residue(mol, nitrogen, alpha, carbonyl)
-        name = _names().get(_key(mol, atoms)) if len(atoms) <= _LARGEST_SIDE_CHAIN else None
+        atoms = _residue(graph, nitrogen, alpha, carbonyl)
+        name = _names().get(_key(graph, atoms)) if len(atoms) <= _LARGEST_SIDE_CHAIN else None
         own = atoms if name else (nitrogen, alpha, carbonyl)
         found[alpha] = (name or "modified amino acid", tuple(sorted({*own, oxygen})))
-    return list(found.values()) if len(found) > 1 else []
+    known = sum(name in AMINO_ACIDS for name, _ in found.values())
+    return list(found.values()) if len(found) > 1 and 2 * known >= len(found) else []
 
 
 def peptide_name(residues: int) -> str:

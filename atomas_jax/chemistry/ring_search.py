@@ -11,23 +11,31 @@ from itertools import combinations
 from rdkit import Chem
 
 from atomas_jax.chemistry.grammar import number
+from atomas_jax.chemistry.graph import Graph
 from atomas_jax.chemistry.ring_systems import EXAMPLES, SKELETONS
 
 
 @dataclass(frozen=True, slots=True)
 class RingSystem:
-    """One ring system: `name` is a noun such as "pyridine ring"; `atoms` its ring atoms; `size` its number of rings."""
+    """One ring system.
+
+    Attributes:
+      name: a noun such as "pyridine ring".
+      atoms: its ring atoms.
+      size: how many rings it has.
+      oxo_told: whether the name tells of its exocyclic oxo groups, as "pyridin-2-one ring" does.
+    """
 
     name: str
     atoms: tuple[int, ...]
     size: int
+    oxo_told: bool
 
 
-def _ring_sets(mol: Chem.Mol) -> list[tuple[set[int], set[int]]]:
+def _ring_sets(graph: Graph) -> list[tuple[set[int], set[int]]]:
     """Atoms and bonds of each fused or bridged system."""
-    info = mol.GetRingInfo()
     systems: list[tuple[set[int], set[int]]] = []
-    for atoms, bonds in zip(info.AtomRings(), info.BondRings(), strict=True):
+    for atoms, bonds in zip(graph.rings, graph.ring_bonds, strict=True):
         atom_set, bond_set = set(atoms), set(bonds)
         apart = []
         for system in systems:
@@ -58,27 +66,21 @@ class _Rings:
     rings: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def cut(cls, mol: Chem.Mol, atoms: set[int], bonds: set[int]) -> "_Rings":
+    def cut(cls, graph: Graph, atoms: set[int], bonds: set[int]) -> "_Rings":
         order = sorted(atoms)
         position = {index: place for place, index in enumerate(order)}
         described = []
         for index in order:
-            atom = mol.GetAtomWithIdx(index)
-            symbol, charge = atom.GetSymbol(), atom.GetFormalCharge()
+            symbol, charge = graph.symbol[index], graph.charge[index]
             leaving = ""
-            if symbol == "C" and atom.GetDegree() > 2:
-                for bond in atom.GetBonds():
-                    if bond.GetBondType() == Chem.BondType.DOUBLE and bond.GetIdx() not in bonds:
-                        leaving = bond.GetOtherAtom(atom).GetSymbol()
-            symbol = symbol.lower() if atom.GetIsAromatic() else symbol
+            if symbol == "C":
+                leaving = next((graph.symbol[other] for other in graph.double[index] if other not in atoms), "")
+            symbol = symbol.lower() if graph.aromatic[index] else symbol
             described.append((symbol, "+" if charge > 0 else "-" if charge < 0 else "", leaving))
-        joined = []
-        for index in sorted(bonds):
-            bond = mol.GetBondWithIdx(index)
-            joined.append((position[bond.GetBeginAtomIdx()], position[bond.GetEndAtomIdx()], bond.GetBondType()))
-        rings = tuple(
-            tuple(position[index] for index in ring) for ring in mol.GetRingInfo().AtomRings() if atoms.issuperset(ring)
-        )
+        joined = [
+            (position[one], position[other], kind) for one, other, kind in map(graph.bonds.__getitem__, sorted(bonds))
+        ]
+        rings = tuple(tuple(position[index] for index in ring) for ring in graph.rings if atoms.issuperset(ring))
         return cls(tuple(described), tuple(joined), rings)
 
     def key(self, oxo: int) -> str:
@@ -111,9 +113,9 @@ class _Rings:
 
 
 def _cut_example(smiles: str) -> _Rings:
-    mol = Chem.MolFromSmiles(smiles)
-    ((atoms, bonds),) = _ring_sets(mol)
-    return _Rings.cut(mol, atoms, bonds)
+    graph = Graph.of(Chem.MolFromSmiles(smiles))
+    ((atoms, bonds),) = _ring_sets(graph)
+    return _Rings.cut(graph, atoms, bonds)
 
 
 @cache
@@ -138,23 +140,25 @@ def _skeletons() -> dict[str, tuple[str, int]]:
 
 
 @lru_cache(maxsize=50_000)
-def _name(rings: _Rings) -> str:
+def _name(rings: _Rings) -> tuple[str, bool]:
+    """The noun, and whether it tells the oxo groups."""
     noun = "ring" if len(rings.rings) == 1 else "ring system"
+    leaving = any(element for _, _, element in rings.atoms)
     exact = _exact()
-    for oxo in (_ANY_OXO, _AROMATIC_OXO, _NO_OXO):
+    for oxo in (_ANY_OXO, _AROMATIC_OXO, _NO_OXO) if leaving else (_NO_OXO,):
         name = exact.get(rings.key(oxo))
         if name:
-            dropped = oxo == _NO_OXO and any(leaving and symbol == "c" for symbol, _, leaving in rings.atoms)
-            return f"{'oxo-substituted ' if dropped else ''}{name} {noun}"
+            dropped = oxo == _NO_OXO and any(element and symbol == "c" for symbol, _, element in rings.atoms)
+            return f"{'oxo-substituted ' if dropped else ''}{name} {noun}", leaving and (oxo != _NO_OXO or dropped)
     if len(rings.atoms) <= _LARGEST_SKELETON:
         name, usual = _skeletons().get(rings.skeleton(), ("", 0))
         if name and usual < 0:
-            return name
+            return name, False
         if name:
             found = rings.unsaturated()
             how = "hydrogenated " if found < usual else "dehydrogenated " if found > usual else "isomeric "
-            return f"{how}{name} {noun}"
-    return _described(rings)
+            return f"{how}{name} {noun}", False
+    return _described(rings), False
 
 
 _LARGEST_SKELETON = 40
@@ -180,10 +184,11 @@ def _described(rings: _Rings) -> str:
     return f"{'bridged' if bridged else 'fused'} {cycles} {containing}ring system"
 
 
-def find_ring_systems(mol: Chem.Mol) -> list[RingSystem]:
-    """The ring systems of `mol`, largest first, each with its name."""
+def find_ring_systems(graph: Graph) -> list[RingSystem]:
+    """The ring systems of a molecule, largest first, each with its name."""
     found = []
-    for atoms, bonds in _ring_sets(mol):
-        rings = _Rings.cut(mol, atoms, bonds)
-        found.append(RingSystem(_name(rings), tuple(sorted(atoms)), len(rings.rings)))
+    for atoms, bonds in _ring_sets(graph):
+        rings = _Rings.cut(graph, atoms, bonds)
+        name, oxo_told = _name(rings)
+        found.append(RingSystem(name, tuple(sorted(atoms)), len(rings.rings), oxo_told))
     return sorted(found, key=lambda system: (-len(system.atoms), system.atoms))

@@ -48,6 +48,7 @@ EXAMPLES: dict[str, str] = {
     "cyclopentane": "C1CCCC1",
     "cyclopentene": "C1=CCCC1",
     "cyclopentadiene": "C1=CCC=C1",
+    "cyclopentadienyl": "c1cc[cH-]c1",
     "cyclohexane": "C1CCCCC1",
     "cyclohexene": "C1=CCCCC1",
     "cyclohexa-1,3-diene": "C1=CCCC=C1",
