@@ -1,6 +1,7 @@
 """Evaluation against its sources: NLTK, rouge_score, hand-worked ranks, and properties every metric must have."""
 
 import math
+import pickle
 import random
 
 import numpy as np
@@ -306,6 +307,11 @@ def test_a_verdict_says_how_far_above_or_below():
     gap = 1 - table["the model"]["Morgan"]
     assert tables.verdict(table).endswith(f"; {gap:.3f} below a copy.")
     assert tables.best_of(table, "Morgan") == "a copy" and tables.best_of(table, "Validity") is None
+
+
+def test_what_cannot_be_sent_to_a_worker_is_an_error_and_not_a_wait():
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
+        spread(lambda rows: rows, [1] * 200, workers=2)
 
 
 def test_a_worker_that_dies_is_an_error_and_not_a_wait():

@@ -17,7 +17,7 @@ from atomas_jax.evaluation.bootstrap import Score
 from atomas_jax.evaluation.results import Result, Stamp, versions_of
 
 CUTOFFS = (1, 5, 10, 50)
-_BLOCK_NUMBERS = 32_000_000  # similarities held at once: 128 MB
+_BLOCK_NUMBERS = 8_000_000  # similarities held at once: 32 MB, and about four times that while they are sorted
 _ROUNDING = 1e-6  # cosines in float32 that differ by less are equal: twins must tie whatever the order of a sum
 
 

@@ -61,8 +61,9 @@ def _serial(function, chunks, _):
 def _parallel(function, chunks, workers):
     """Each thread feeds one interpreter, chunk by chunk, the longest-waiting first; answers come as they are ready."""
     todo: queue.SimpleQueue = queue.SimpleQueue()
-    for item in enumerate(chunks):
-        todo.put(item)
+    message = _packed(function)  # packed here, so that what cannot be sent is the caller's error
+    for index, chunk in enumerate(chunks):
+        todo.put((index, _packed(chunk)))
     answers: queue.SimpleQueue = queue.SimpleQueue()
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
     processes = [
@@ -77,7 +78,7 @@ def _parallel(function, chunks, workers):
 
     def feed(process):
         try:
-            _send(process.stdin, function)
+            _send(process.stdin, message)
             while True:
                 try:
                     index, chunk = todo.get_nowait()
@@ -85,7 +86,7 @@ def _parallel(function, chunks, workers):
                     return
                 _send(process.stdin, chunk)
                 answers.put((index, pickle.load(process.stdout)))
-        except (OSError, EOFError):
+        except (OSError, EOFError, pickle.UnpicklingError):
             answers.put((-1, process.wait()))
 
     threads = [threading.Thread(target=feed, args=(process,), daemon=True) for process in processes]
@@ -109,8 +110,12 @@ def _parallel(function, chunks, workers):
                 process.stdin.close()
 
 
-def _send(pipe, thing) -> None:
-    pickle.dump(thing, pipe, protocol=pickle.HIGHEST_PROTOCOL)
+def _packed(thing) -> bytes:
+    return pickle.dumps(thing, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _send(pipe, message: bytes) -> None:
+    pipe.write(message)
     pipe.flush()
 
 
@@ -125,4 +130,4 @@ def serve() -> None:
             chunk = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        _send(answers, function(chunk))  # an error ends the worker, its traceback on stderr
+        _send(answers, _packed(function(chunk)))  # an error ends the worker, its traceback on stderr
