@@ -59,7 +59,7 @@ def _serial(function, chunks, _):
 
 
 def _parallel(function, chunks, workers):
-    """Each thread feeds one interpreter, chunk by chunk, the longest-waiting first; answers come as they are ready."""
+    """Each thread feeds one interpreter, chunk by chunk; answers come as they are ready."""
     todo: queue.SimpleQueue = queue.SimpleQueue()
     message = _packed(function)  # packed here, so that what cannot be sent is the caller's error
     for index, chunk in enumerate(chunks):
