@@ -319,3 +319,16 @@ def test_a_smiles_file_is_described(tmp_path, prepared):
         row = split.row(i)
         for start, end, indices in json.loads(row["phrases"]):
             assert 0 <= start < end <= len(row["text"]) and all(0 <= each < atoms for each in indices)
+
+
+def test_files_of_the_same_name_have_accounts_of_their_own(tmp_path, prepared):
+    rows = [("C", "Methane."), ("CC", "Ethane."), ("CC", "Ethane."), ("CCC", "Propane."), ("not", "Nothing.")]
+    sources = []
+    for name, some in (("a", rows[:4]), ("b", rows[2:]), ("c", [("CCC", "Held out.")])):
+        (tmp_path / name).mkdir()
+        sources.append(write_pairs(tmp_path / name / "pairs.tsv", some))
+    corpus, _ = prepared(sources=tuple(sources[:2]), held_out=(sources[2],))
+    held, a, b = corpus.manifest["sources"]
+    assert (held["role"], held["rows"], held["held_out"], held["kept"]) == ("held_out", 1, 1, {})
+    assert (a["rows"], a["kept"], a["duplicates"], sum(a["rejected"].values())) == (4, {"train": 2}, 1, 1)
+    assert (b["rows"], b["kept"], b["duplicates"], sum(b["rejected"].values())) == (3, {}, 1, 2)

@@ -22,7 +22,7 @@ from atomas_jax.corpus.curation import Curated, Duplicates, HeldOut, digest, ref
 from atomas_jax.corpus.pool import cores, ordered_map
 from atomas_jax.corpus.prepared import SPLITS, PreparedWriter
 from atomas_jax.corpus.readers import Record, Reject, read
-from atomas_jax.corpus.spool import Spool
+from atomas_jax.corpus.spool import Spool, SpoolRow
 from atomas_jax.corpus.stages import Encode, Examine
 from atomas_jax.errors import UserError
 from atomas_jax.progress import bar
@@ -30,6 +30,7 @@ from atomas_jax.tokens.tokenizer import Tokenizer
 
 CHUNK = 256
 """Rows a worker takes at a time."""
+_TRAIN = SPLITS.index("train")
 _REFUSED = len(SPLITS)
 
 
@@ -54,7 +55,7 @@ def prepare(config: CorpusConfig, folder: str | Path, *, workers: int = 0, overw
         finally:
             spool.close()
         routes = _route(config, accounts, writer, spool)
-        if not (routes == SPLITS.index("train")).any():
+        if not (routes == _TRAIN).any():
             raise UserError(f"no training row is left: {_losses(accounts)}")
         if tokenizer is None:
             tokenizer = _train_tokenizer(config, spool, routes)
@@ -149,7 +150,7 @@ def _gather(config, accounts, writer, spool, workers):
                 elif duplicates.seen(row.key, row.record.text):
                     account.duplicates += 1
                 else:
-                    _spool(spool, account, row)
+                    _spool(spool, place, account, row)
             shown.advance(len(rows))
 
 
@@ -169,11 +170,11 @@ def _verdict(row, account, always, validation):
     return reason
 
 
-def _spool(spool, account, row):
+def _spool(spool, place, account, row):
     destination = account.role if account.role in SPLITS else "train"
     record = row.record
-    place = (destination, account.name, record.file, record.line, record.id)
-    spool.append(*place, record.smiles, record.text, record.phrases, row.key, row.flat_key, row.group)
+    where = (destination, place, account.name, record.file, record.line, record.id)
+    spool.append(SpoolRow(*where, record.smiles, record.text, record.phrases, row.key, row.flat_key, row.group))
 
 
 def _write_reject(writer, account, refused):
@@ -187,26 +188,21 @@ def _write_reject(writer, account, refused):
 def _route(config, accounts, writer, spool):
     """The split of every spooled row as its place in SPLITS, or _REFUSED: int8 [rows]."""
     routes = np.empty(spool.rows, np.int8)
-    by_name = {(account.name, account.role in SPLITS): account for account in accounts.values()}
     chosen, taken = _slice(config, spool)
-    at = 0
-    for batch in spool.batches():
-        for destination, source, file, line, row_id, smiles, text, phrases, key, flat_key, group in batch:
-            account = by_name[source, destination in ("validation", "test")]
-            row = Curated(Record(file, line, row_id, smiles, text, phrases), key, flat_key, group)
-            if destination != "train":
-                split = destination
-            elif source == config.split.rows_from and key in chosen:
+    for i, row in enumerate(spool):
+        split = row.destination
+        if split == "train":
+            record = Record(row.file, row.line, row.id, row.smiles, row.text)
+            if row.source == config.split.rows_from and row.key in chosen:
                 split = "validation"
-            elif reason := taken.reason(row):
-                _write_reject(writer, account, refuse(row.record, reason))
-                split = None
+            elif reason := taken.reason(Curated(record, row.key, row.flat_key, row.group)):
+                _write_reject(writer, accounts[row.place], refuse(record, reason))
+                routes[i] = _REFUSED
+                continue
             else:
-                split = splits.assign(config.split, group)
-            if split:
-                account.kept[split] += 1
-            routes[at] = SPLITS.index(split) if split else _REFUSED
-            at += 1
+                split = splits.assign(config.split, row.group)
+        accounts[row.place].kept[split] += 1
+        routes[i] = SPLITS.index(split)
     return routes
 
 
@@ -216,14 +212,13 @@ def _slice(config, spool):
     taken = HeldOut(config.leakage)
     if not wanted.rows_from:
         return set(), taken
-    columns = ("destination", "source", "key", "flat_key", "text")
-    of_source = lambda batch: (row for row in batch if row[:2] == ("train", wanted.rows_from))  # noqa: E731
-    keys = (row[2] for batch in spool.batches("destination", "source", "key") for row in of_source(batch))
-    chosen = splits.slice_of(keys, wanted.rows, wanted.seed, wanted.rows_from)
-    for batch in spool.batches(*columns):
-        for _, name, key, flat_key, text in of_source(batch):
-            if key in chosen:
-                taken.add(f"validation slice of {name}", Curated(Record("", 0, "", "", text), key, flat_key, ""))
+    origins = ("train", wanted.rows_from)
+    rows = spool.columns("destination", "source", "key")
+    chosen = splits.slice_of((key for *of, key in rows if tuple(of) == origins), wanted.rows, wanted.seed, origins[1])
+    for *of, key, flat_key, text in spool.columns("destination", "source", "key", "flat_key", "text"):
+        if tuple(of) == origins and key in chosen:
+            row = Curated(Record("", 0, "", "", text), key, flat_key, "")
+            taken.add(f"validation slice of {wanted.rows_from}", row)
     return chosen, taken
 
 
@@ -233,12 +228,12 @@ def _slice(config, spool):
 def _train_tokenizer(config, spool, routes):
     from atomas_jax.tokens.training import train
 
-    rows = int((routes == SPLITS.index("train")).sum())
+    rows = int((routes == _TRAIN).sum())
     share = min(1.0, config.tokenizer_rows / rows)
 
     def training(column, shown):
-        for (value, text, key), route in _routed(spool, routes, column, "text", "key"):
-            if SPLITS[route] == "train" and (share == 1 or splits.position(config.seed, key + text) < share):
+        for (value, text, key), route in zip(spool.columns(column, "text", "key"), routes.tolist()):
+            if route == _TRAIN and (share == 1 or splits.position(config.seed, key + text) < share):
                 shown.advance()
                 yield value
 
@@ -248,16 +243,6 @@ def _train_tokenizer(config, spool, routes):
         return train(texts, smiles, config.vocab_size, seed=config.seed, command=command)
 
 
-def _routed(spool, routes, *columns):
-    """(row, route) of the rows that have a split."""
-    at = 0
-    for batch in spool.batches(*columns):
-        for row, route in zip(batch, routes[at : at + len(batch)].tolist()):
-            if route != _REFUSED:
-                yield row, route
-        at += len(batch)
-
-
 # ---- second pass
 
 
@@ -265,50 +250,37 @@ def _encode(config, tokenizer, spool, routes, writer, workers):
     """Token ids of every row that has a split. Returns lengths and rows with unknown ids, by split."""
     stage = Encode(tokenizer, config.seed)
     lengths, unknown, numbers = {}, {}, {}
-    pending = _Pending(_routed(spool, routes), config.spellings)
+    kept = ((row, route) for row, route in zip(spool, routes.tolist()) if route != _REFUSED)
+    waiting = deque()  # the strings go out to the workers, the rows wait here for their ids
+
+    def chunks():
+        while rows := list(islice(kept, CHUNK)):
+            waiting.append(rows)
+            yield [(row.smiles, row.text, row.key, config.spellings * (route == _TRAIN)) for row, route in rows]
+
     with bar("writing", int((routes != _REFUSED).sum()), "rows") as shown:
-        for encoded, rows in pending.matched(ordered_map(stage, pending.chunks(), workers)):
+        for encoded in ordered_map(stage, chunks(), workers):
+            rows = waiting.popleft()
             for (row, route), spellings, text_ids in zip(rows, encoded.spellings(), encoded.texts()):
-                _, source, _, _, row_id, smiles, text, phrases, key, flat_key, _ = row
                 split = SPLITS[route]
-                molecule = numbers.setdefault(digest(key), len(numbers))
                 writer.add(
                     split,
-                    molecule=molecule,
-                    key=key,
-                    flat_key=flat_key,
-                    smiles=smiles,
-                    text=text,
-                    source=source,
-                    id=row_id,
+                    molecule=numbers.setdefault(digest(row.key), len(numbers)),
+                    key=row.key,
+                    flat_key=row.flat_key,
+                    smiles=row.smiles,
+                    text=row.text,
+                    source=row.source,
+                    id=row.id,
                     smiles_tokens=spellings,
                     text_tokens=text_ids,
-                    phrases=phrases,
+                    phrases=row.phrases,
                 )
                 lengths.setdefault(split, Lengths()).add(max(map(len, spellings)), len(text_ids))
                 if any((ids == tokenizer.unk_id).any() for ids in (text_ids, *spellings)):
                     unknown[split] = unknown.get(split, 0) + 1
             shown.advance(len(rows))
     return lengths, unknown
-
-
-class _Pending:
-    """Chunks on their way through the workers: the strings go out, the rows wait here for their ids."""
-
-    def __init__(self, rows, spellings):
-        self._rows = rows
-        self._spellings = spellings
-        self._waiting = deque()
-
-    def chunks(self):
-        while rows := list(islice(self._rows, CHUNK)):
-            self._waiting.append(rows)
-            training = SPLITS.index("train")
-            yield [(row[5], row[6], row[8], self._spellings * (route == training)) for row, route in rows]
-
-    def matched(self, results):
-        for encoded in results:
-            yield encoded, self._waiting.popleft()
 
 
 # ---- after the work

@@ -329,7 +329,7 @@ class Split:
 
     @cached_property
     def smiles_length(self) -> np.ndarray:
-        # The cast to int32 before maximum keeps a batch's scratch small; every row has at least one spelling.
+        # reduceat wants non-empty groups: `add` refuses a row without spellings.
         return self._gather(lambda batch: np.maximum.reduceat(np.diff(batch.spelling_offsets), batch.row_offsets[:-1]))
 
     @cached_property

@@ -2,23 +2,30 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
+
+class SpoolRow(NamedTuple):
+    """One curated row. destination: train (still to be divided), validation or test; place: of its source."""
+
+    destination: str
+    place: int
+    source: str
+    file: str
+    line: int
+    id: str
+    smiles: str
+    text: str
+    phrases: str
+    key: str
+    flat_key: str
+    group: str
+
+
 _SCHEMA = pa.schema(
-    [
-        ("destination", pa.string()),  # train (still to be divided), validation or test
-        ("source", pa.string()),
-        ("file", pa.string()),
-        ("line", pa.int64()),
-        ("id", pa.string()),
-        ("smiles", pa.string()),
-        ("text", pa.string()),
-        ("phrases", pa.string()),
-        ("key", pa.string()),
-        ("flat_key", pa.string()),
-        ("group", pa.string()),
-    ]
+    [(name, pa.int64() if kind is int else pa.string()) for name, kind in SpoolRow.__annotations__.items()]
 )
 _ROWS = 2048
 
@@ -28,13 +35,13 @@ class Spool:
 
     def __init__(self, path: Path):
         self.path = path
+        self.rows = 0
         self._handle = path.open("wb")
         self._writer = pa.ipc.new_stream(self._handle, _SCHEMA)
         self._waiting = []
-        self.rows = 0
 
-    def append(self, *row) -> None:
-        """One row: the columns of `_SCHEMA` in order."""
+    def append(self, row: SpoolRow) -> None:
+        """Add one row at the end."""
         self._waiting.append(row)
         self.rows += 1
         if len(self._waiting) == _ROWS:
@@ -46,14 +53,17 @@ class Spool:
         self._waiting = []
 
     def close(self) -> None:
+        """Finish the file."""
         if self._waiting:
             self._flush()
         self._writer.close()
         self._handle.close()
 
-    def batches(self, *columns: str) -> Iterator[list[tuple]]:
-        """Lists of tuples of the named columns; of all when none is named."""
-        columns = columns or _SCHEMA.names
+    def __iter__(self) -> Iterator[SpoolRow]:
+        return map(SpoolRow._make, self.columns(*SpoolRow._fields))
+
+    def columns(self, *names: str) -> Iterator[tuple]:
+        """The named columns of each row."""
         with self.path.open("rb") as handle:
             for batch in pa.ipc.open_stream(handle):
-                yield list(zip(*(batch.column(name).to_pylist() for name in columns)))
+                yield from zip(*(batch.column(name).to_pylist() for name in names))
