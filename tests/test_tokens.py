@@ -132,6 +132,11 @@ def test_a_word_is_the_same_piece_at_the_start_and_later(tokenizer):
     assert tokenizer.encode_text("a metabolite")[-1 - len(word) : -1] == word
 
 
+def test_words_always_written_alike_are_whole_pieces(tokenizer):
+    for word in ("The", "is", "derivative", "of", "It", "has", "role"):
+        assert len(tokenizer.encode_text(word)) == 2
+
+
 def test_training_is_deterministic_and_samples_by_seed(tokenizer):
     again = train(iter(TEXTS), iter(SMILES), vocab_size=920)
     assert again.sha256 == tokenizer.sha256

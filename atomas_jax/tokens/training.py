@@ -14,6 +14,7 @@ from atomas_jax.errors import UserError
 from atomas_jax.tokens.smiles import COMMON_BRACKETS, INNER, OUTER, split
 from atomas_jax.tokens.tokenizer import INSIDE, MARK, SMILES_START, TEXT_START, Tokenizer
 
+_FREQUENT_WORD = 10  # occurrences
 _LONGEST_BRACKET = 24  # characters; longer bracket atoms are no atoms worth an id
 _FIXED_IDS = 256 + 5  # bytes; pad, end, unknown and the two start tokens
 
@@ -142,9 +143,20 @@ def _train_text(sample: list[str], pieces: int, smiles_pieces: int, exact: bool)
 
 
 def _training_texts(sample: list[str]) -> Iterator[str]:
+    """The texts, then every frequent word once more, doubled.
+
+    SentencePiece takes as candidate pieces the substrings that occur in two *different* words at least; a word that is
+    always written alike, such as "and", would be none and be cut in bits. Doubled, it occurs in two.
+    """
+    words: Counter[str] = Counter()
     for text in sample:
         # The marks of SMILES pieces and of blanks are always written as bytes in text, so nothing is learned of them.
-        yield text.replace(MARK, " ").replace("▁", " ").encode("utf-8", "replace").decode()
+        text = text.replace(MARK, " ").replace("▁", " ").encode("utf-8", "replace").decode()
+        words.update(text.split())
+        yield text
+    for word, count in words.items():
+        if count >= _FREQUENT_WORD:
+            yield word + word
 
 
 def _explained(message: str, pieces: int, smiles_pieces: int) -> str:
