@@ -1,13 +1,10 @@
 """The command `atomas`: one function a subcommand, parsed by tyro; every error a user can cause is one line and exit code 2."""
 
 import contextlib
-import dataclasses
 import io
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
 
 import tyro
 
@@ -128,13 +125,3 @@ def _one_line(box: str, program: str) -> str:
     told = [section for section in sections if not section.startswith("For full helptext")]
     return f"{'; '.join(told)[:600]} (see {program} --help)"
 
-
-Settings = Annotated[dataclasses.dataclass, tyro.conf.arg(name="")]
-"""Marks an Experiment argument: its settings are named without a prefix (--training.steps)."""
-
-
-def existing(path: Path, what: str) -> Path:
-    """The path, if something is there. Raises UserError."""
-    if not path.exists():
-        raise UserError(f"no {what} at {path}")
-    return path

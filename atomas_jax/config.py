@@ -5,6 +5,7 @@ import json
 import runpy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from atomas_jax.batching.configuration import BatchConfig
 from atomas_jax.corpus.configuration import CorpusConfig
@@ -27,8 +28,10 @@ class EvaluationConfig:
     """Rows that search each other, drawn likewise; 0 takes all."""
     seed: int = 0
     """Of the samples, the random floor and the bootstrap."""
-    wordpieces: str = ""
-    """A WordPiece vocabulary file (SciBERT's, for numbers like the published ones); lower-cased words when empty."""
+    protocol: Literal["plain", "molt5"] = "plain"
+    """How metrics are computed; `molt5` is the published definition and needs `vocabulary`."""
+    vocabulary: str = ""
+    """SciBERT's WordPiece vocabulary file, for `molt5`."""
     wordnet: str = ""
     """A folder of NLTK data that holds corpora/wordnet; METEOR does without synonyms when empty, and says so."""
     floors: bool = True

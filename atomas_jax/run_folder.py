@@ -1,4 +1,4 @@
-"""The run folder, the unit of exchange: what lies where, and how each part is written so that it is whole or absent.
+"""The run folder, the unit of exchange: what lies where.
 
     config.json       every setting of the run        versions.json   of the libraries and the machine's devices
     tokenizer/        the model's own copy            corpus.json     manifest of the corpus it was trained on
@@ -9,27 +9,14 @@
 """
 
 import json
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
 
 from atomas_jax.errors import UserError
+from atomas_jax.files import write_json
 
 LIBRARIES = ("atomas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece", "pyarrow")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-def write_json(path: Path, value) -> None:
-    """`value` as indented JSON, whole or not at all."""
-    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path):

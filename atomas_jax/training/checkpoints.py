@@ -114,7 +114,7 @@ def load_weights(run: RunFolder, which: str, like):
 
 
 def _find(run: RunFolder, which: str) -> tuple[Path, int]:
-    latest, best = _steps(run.checkpoints), _steps(run.best)
+    latest, best = saved_steps(run.checkpoints), saved_steps(run.best)
     if which == "best" and best:
         return run.best.absolute() / str(max(best)), max(best)
     if which in ("best", "latest") and latest:
@@ -125,7 +125,8 @@ def _find(run: RunFolder, which: str) -> tuple[Path, int]:
     raise UserError(f"{run.path} has no checkpoint {which!r}; steps saved: {have}")
 
 
-def _steps(folder: Path) -> list[int]:
+def saved_steps(folder: Path) -> list[int]:
+    """Steps with a complete checkpoint in a folder of checkpoints."""
     return [int(entry.name) for entry in folder.glob("*") if entry.name.isdigit() and (entry / "weights").is_dir()]
 
 

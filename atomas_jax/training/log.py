@@ -3,7 +3,8 @@
 import json
 import time
 
-from atomas_jax.run_folder import RunFolder, write_whole
+from atomas_jax.files import write_whole
+from atomas_jax.run_folder import RunFolder
 
 
 class Log:

@@ -1,0 +1,167 @@
+"""A trained model against a split it has not seen: captions, molecules and rankings, beside floors, with a report."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from atomas_jax import progress
+from atomas_jax.config import EvaluationConfig
+from atomas_jax.corpus.prepared import PreparedCorpus, Split
+from atomas_jax.errors import UserError
+from atomas_jax.evaluation import floors, ranking, report, results, tables
+from atomas_jax.evaluation.captions import caption_metrics
+from atomas_jax.evaluation.molecules import molecule_metrics
+from atomas_jax.evaluation.results import Results
+from atomas_jax.files import write_whole
+from atomas_jax.run_folder import RunFolder, read_json
+from atomas_jax.trained import TrainedModel, load
+
+MODEL, RANDOM, NEAREST, CHANCE = "model", "another row", "nearest training pair", "chance"
+
+
+def evaluate(run_folder: Path, config: EvaluationConfig, corpus_folder: Path | None = None, checkpoint: str = "best") -> Results:
+    """Evaluate a run folder; writes evaluation/SPLIT/ and report.html in it, prints tables, returns the results.
+
+    Args:
+      corpus_folder: a prepared corpus; None is the one the run was trained on.
+      checkpoint: as `trained.load`.
+
+    Raises:
+      UserError: no such run, corpus or split; a vocabulary or WordNet that is not where the settings say.
+    """
+    run = RunFolder(run_folder)
+    model = load(run_folder, checkpoint)
+    corpus = PreparedCorpus.open(corpus_folder or read_json(run.corpus)["folder"])
+    if config.split not in corpus.splits or not len(corpus.split(config.split)):
+        raise UserError(f"{corpus.folder} has no rows in split {config.split!r}: it has {', '.join(corpus.splits)}")
+    split, train = corpus.split(config.split), corpus.split("train")
+    folder = run.evaluation / config.split
+    sample = sample_rows(len(split), config.limit, config.seed)
+    rows = [split.row(int(i)) for i in sample]
+    smiles, texts = [row["smiles"] for row in rows], [row["text"] for row in rows]
+
+    captions = _write("caption", model.write_captions, smiles)
+    molecules = _write("generate", model.write_molecules, texts)
+    _save_predictions(folder / "captions.tsv", "SMILES", smiles, texts, captions)
+    _save_predictions(folder / "molecules.tsv", "description", texts, smiles, molecules)
+    caption_answers, molecule_answers = {MODEL: captions}, {MODEL: molecules}
+    if config.floors:
+        known = [train.row(i) for i in progress.track(range(len(train)), "read training pairs")]
+        known_smiles, known_texts = [row["smiles"] for row in known], [row["text"] for row in known]
+        with progress.bar("nearest training pairs", 2, "searches") as bar:
+            caption_answers |= {RANDOM: floors.random_answers(texts, config.seed)}
+            caption_answers |= {NEAREST: floors.nearest_captions(smiles, known_smiles, known_texts)[0]}
+            bar.advance()
+            molecule_answers |= {RANDOM: floors.random_answers(smiles, config.seed)}
+            molecule_answers |= {NEAREST: floors.nearest_molecules(texts, known_texts, known_smiles)[0]}
+            bar.advance()
+
+    measured: Results = {"Captions": {}, "Molecules": {}}
+    keys = set(progress.track(train.column("key"), "training molecules")) if config.floors else None
+    for system, answers in caption_answers.items():
+        with progress.bar(f"measure captions, {system}", len(texts)) as bar:
+            measured["Captions"][system] = caption_metrics(
+                texts, answers, config.protocol, config.vocabulary or None, config.wordnet or None,
+                progress=_counter(bar), seed=config.seed,
+            )  # fmt: skip
+    for system, answers in molecule_answers.items():
+        with progress.bar(f"measure molecules, {system}", len(smiles)) as bar:
+            measured["Molecules"][system] = molecule_metrics(
+                smiles, answers, config.protocol, training_keys=keys, progress=_counter(bar), seed=config.seed
+            )
+
+    rankings, examples = _rank(model, split, config)
+    measured |= rankings
+    results.save(folder / "results.json", measured)
+    print_notes = notes(run, model, config, split, sample)
+    tables.print_results(measured, notes=print_notes)
+    report.write_report(
+        run.path,
+        f"{model.experiment.name}: molecules and language in one space",
+        measured,
+        log=run.log if run.log.exists() else None,
+        settings=_settings(run, model, config, corpus),
+        captions=report.caption_examples(measured["Captions"][MODEL], smiles, texts, captions),
+        molecules=report.molecule_examples(measured["Molecules"][MODEL], texts, smiles, molecules),
+        retrieval=examples,
+        notes=print_notes,
+    )
+    return measured
+
+
+def sample_rows(count: int, limit: int, seed: int) -> np.ndarray:
+    """Ascending row numbers: all of `count`, or `limit` of them drawn with the seed."""
+    if not limit or limit >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
+
+
+def notes(run: RunFolder, model: TrainedModel, config: EvaluationConfig, split: Split, sample: np.ndarray) -> list[str]:
+    """Sentences a reader of the numbers must know."""
+    which = "all" if len(sample) == len(split) else f"a sample of {len(sample):,} (seed {config.seed}) of the"
+    decoding = model.experiment.decoding
+    method = f"beam search of width {decoding.beams}" if decoding.method == "beam" else f"{decoding.method} decoding"
+    return [
+        f"{model.parameter_count:,} parameters, trained for {model.experiment.training.steps:,} steps of "
+        f"{model.experiment.batches.pairs} pairs; {method} of at most {decoding.max_length} tokens.",
+        f"Captions and molecules are measured on {which} {len(split):,} rows of the {config.split} split.",
+        "Numbers on different training data or by different protocols are not comparable.",
+    ]
+
+
+def _rank(model: TrainedModel, split: Split, config: EvaluationConfig):
+    sample = sample_rows(len(split), config.retrieval_limit, config.seed)
+    rows = [split.row(int(i)) for i in sample]
+    smiles, texts = [row["smiles"] for row in rows], [row["text"] for row in rows]
+    keys = [row["key"] for row in rows]
+    with progress.bar("embed", 2 * len(rows), "strings") as bar:
+        text_vectors = model.embed_text(texts, progress=bar.advance)
+        molecule_vectors = model.embed_molecules(smiles, progress=bar.advance)
+    found, ranked = ranking.both_directions(
+        text_vectors, molecule_vectors, keys, pool=f"{config.split} split", data=results.data_hash(smiles, texts), seed=config.seed
+    )
+    table = {
+        direction.capitalize(): {MODEL: result, CHANCE: ranking.chance(len(rows), len(rows), result)}
+        for direction, result in found.items()
+    }
+    return table, report.retrieval_examples(ranked["text to molecule"], texts, smiles, keys)
+
+
+def _write(title: str, write: Callable, inputs: list[str]) -> list[str]:
+    with progress.bar(title, len(inputs), "strings") as bar:
+        return [written[0] for written in write(inputs, progress=bar.advance)]
+
+
+def _counter(bar) -> Callable[[int, int], None]:
+    """The metrics' (done, all) as advances of a bar."""
+    before = 0
+
+    def advance(done: int, _all: int) -> None:
+        nonlocal before
+        bar.advance(done - before)
+        before = done
+
+    return advance
+
+
+def _save_predictions(path: Path, given: str, inputs: list[str], references: list[str], outputs: list[str]) -> None:
+    """MolT5's layout (three unquoted columns), which every evaluation script of the field reads."""
+    lines = [f"{given}\tground truth\toutput"]
+    lines += ["\t".join(" ".join(cell.split()) for cell in row) for row in zip(inputs, references, outputs)]
+    write_whole(path, "\n".join(lines) + "\n")
+
+
+def _settings(run: RunFolder, model: TrainedModel, config: EvaluationConfig, corpus: PreparedCorpus) -> dict:
+    experiment = model.experiment
+    manifest = corpus.manifest
+    return {
+        "Model": asdict(model.config.transformer) | asdict(model.config.alignment),
+        "Objectives": asdict(experiment.objectives),
+        "Training": asdict(experiment.batches) | asdict(experiment.optimizer) | asdict(experiment.training),
+        "Decoding": asdict(experiment.decoding),
+        "Evaluation": asdict(config),
+        "Corpus": {"splits": {name: len(corpus.split(name)) for name in corpus.splits}, "tokenizer": manifest["tokenizer"]},
+        "Versions": read_json(run.versions),
+    }

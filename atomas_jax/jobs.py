@@ -1,0 +1,96 @@
+"""The parts of the main job, each from folder to folder: prepare, train. (`evaluate` is in `evaluate.py`.)"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from atomas_jax.config import Experiment, difference, from_json, to_json
+from atomas_jax.errors import UserError
+from atomas_jax.files import write_json, write_whole
+from atomas_jax.run_folder import RunFolder
+
+
+def prepare(experiment: Experiment, folder: Path, overwrite: bool = False) -> dict:
+    """Make the experiment's prepared corpus in a folder; returns its manifest. See `corpus.prepare.prepare`."""
+    from atomas_jax.corpus.prepare import prepare as prepare_corpus
+
+    return prepare_corpus(experiment.corpus, folder, overwrite=overwrite)
+
+
+def train(experiment: Experiment, corpus_folder: Path, run_folder: Path):
+    """Start the experiment in a new run folder, or go on with it in its own; returns a `training.loop.Outcome`.
+
+    Raises:
+      UserError: the run folder holds another experiment or one with another corpus; anything `training.loop.train` raises.
+    """
+    from atomas_jax.corpus.prepared import PreparedCorpus
+    from atomas_jax.model.configuration import with_vocabulary
+
+    corpus = PreparedCorpus.open(corpus_folder)
+    run = RunFolder(run_folder)
+    model = with_vocabulary(experiment.model, corpus.tokenizer.vocab_size)
+    experiment = replace(experiment, model=model)
+    if run.exists():
+        _check_same(run, experiment, corpus)
+    else:
+        _start(run, experiment, corpus, corpus_folder)
+
+    import jax
+
+    from atomas_jax.training.loop import train as loop
+
+    run.write_versions([device.device_kind for device in jax.devices()])
+    return loop(
+        run, corpus, model, experiment.objectives, experiment.batches, experiment.optimizer, experiment.training,
+        write_samples=_sampler(run, experiment, corpus),
+    )  # fmt: skip
+
+
+def _start(run: RunFolder, experiment: Experiment, corpus, corpus_folder: Path) -> None:
+    run.claim()
+    corpus.tokenizer.save(run.tokenizer)
+    write_json(run.corpus, {"folder": str(corpus_folder), "manifest": corpus.manifest})
+    write_json(run.config, to_json(experiment))  # last: it makes the folder a run folder
+
+
+def _check_same(run: RunFolder, experiment: Experiment, corpus) -> None:
+    begun = from_json(run.read_config(), str(run.config))
+    # these change no step: they may differ between the calls that make up a run
+    free = ("log_every", "save_every", "save_minutes", "keep", "samples", "tensorboard")
+    neutral = {name: getattr(begun.training, name) for name in free}
+    asked = replace(
+        experiment, training=replace(experiment.training, **neutral), evaluation=begun.evaluation, decoding=begun.decoding,
+        corpus=begun.corpus, name=begun.name,
+    )  # fmt: skip
+    if changed := difference(begun, asked):
+        raise UserError(
+            f"{run.path} holds a run with other settings ({'; '.join(changed[:3])}): resume it with its own, or name another --run"
+        )
+    before = json.loads(run.corpus.read_text())["manifest"]
+    if before != json.loads(json.dumps(corpus.manifest)):
+        raise UserError(f"{run.path} was begun on another corpus: resume it with that one, or name another --run")
+
+
+def _sampler(run: RunFolder, experiment: Experiment, corpus):
+    """Writes what the model says of a few validation pairs to samples/, one JSON line a pair."""
+    from atomas_jax.trained import TrainedModel
+
+    count = experiment.training.samples
+    if not count or "validation" not in corpus.splits:
+        return None
+    split = corpus.split("validation")
+    rows = [split.row(i) for i in range(min(count, len(split)))]
+
+    def write(step: int, params: dict) -> None:
+        model = TrainedModel(experiment, corpus.tokenizer, params)
+        short = {"method": "greedy", "max_length": min(128, experiment.decoding.max_length), "results": 1}
+        captions = model.caption([row["smiles"] for row in rows], **short)
+        molecules = model.generate([row["text"] for row in rows], **short)
+        lines = [
+            {"smiles": row["smiles"], "text": row["text"], "caption": caption, "generated": molecule}
+            for row, caption, molecule in zip(rows, captions, molecules)
+        ]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        write_whole(run.samples / f"step_{step:07d}.jsonl", text)
+
+    return write
