@@ -18,23 +18,31 @@ from atomas_jax.model.t5 import EncoderDecoder, shift_right
 
 CONFIG = T5Config(vocab_size=24, d_model=16, d_kv=8, d_ff=24, num_heads=2, encoder_layers=1, decoder_layers=2)
 START = 3
+FORCED = jax.jit(EncoderDecoder(CONFIG).apply)
 GREEDY = DecodingConfig(max_length=70)
-SAMPLE = DecodingConfig(method="sample", max_length=70, results=2)
+"""Longer than the first cache, so that caches grow while strings are written."""
+SAMPLE = DecodingConfig(method="sample", max_length=40, results=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Compiling is nearly all the time of these tests, and they do not need fast programs."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
 def params():
     tokens = jnp.ones((1, 2), jnp.int32)
     drawn = nn.meta.unbox(jax.jit(EncoderDecoder(CONFIG).init)(jax.random.key(1), tokens, tokens > 0, tokens)["params"])
-    # Some strings end early, some are cut: a head that neither always nor never ends.
-    drawn["head"]["kernel"] = 2 * drawn["head"]["kernel"]
     return drawn
 
 
 @pytest.fixture(scope="module")
 def inputs():
     rng = np.random.default_rng(0)
-    return [[*rng.integers(4, 24, length).tolist(), 1] for length in (5, 30, 3, 12, 40, 9, 7)]
+    return [[*rng.integers(4, 24, length).tolist(), 1] for length in (5, 30, 3, 12, 20, 9, 7)]
 
 
 def write(params, inputs, settings, **options):
@@ -43,15 +51,16 @@ def write(params, inputs, settings, **options):
 
 def teacher_forced(params, source, written):
     """Log-probabilities [L, V] of every token at every place of one written string."""
-    source, target = np.array([source], np.int32), np.array([written], np.int32)
-    model = EncoderDecoder(CONFIG)
-    logits = model.apply({"params": params}, source, np.ones_like(source, bool), shift_right(target, START))
-    return np.asarray(jax.nn.log_softmax(logits[0], axis=-1))
+    padded = np.zeros((1, 32), np.int32)
+    padded[0, : len(source)] = source
+    target = np.zeros((1, 70), np.int32)
+    target[0, : len(written)] = written
+    logits = FORCED({"params": params}, padded, padded > 0, shift_right(target, START))
+    return np.asarray(jax.nn.log_softmax(logits[0, : len(written)], axis=-1))
 
 
 def test_greedy_takes_the_likeliest_token_and_knows_its_probability(params, inputs):
     results = write(params, inputs, GREEDY)
-    ends = [result.finished[0] for result in results]
     for source, result in zip(inputs, results, strict=True):
         (written,) = result.tokens
         table = teacher_forced(params, source, written)
@@ -59,13 +68,13 @@ def test_greedy_takes_the_likeliest_token_and_knows_its_probability(params, inpu
         assert result.log_probability[0] == pytest.approx(table.max(-1).sum(), abs=2e-4)
         assert result.finished[0] == (written[-1] == 1) and 1 not in written[:-1]
         assert len(written) == GREEDY.max_length or result.finished[0]
-    assert any(ends) or any(len(set(result.tokens[0])) > 3 for result in results)
+    assert max(len(result.tokens[0]) for result in results) > 64, "a cache has grown"
 
 
 def test_a_row_does_not_depend_on_its_neighbours(params, inputs):
     for settings in (GREEDY, SAMPLE):
         together = write(params, inputs, settings)
-        apart = write(params, inputs, settings, batch_size=2)
+        apart = write(params, inputs, settings, batch_size=4)
         for one, other in zip(together, apart, strict=True):
             assert one.tokens == other.tokens
             np.testing.assert_allclose(one.log_probability, other.log_probability, atol=1e-4)
@@ -82,9 +91,7 @@ def test_samples_repeat_for_a_seed_and_know_their_probability(params, inputs):
         table = teacher_forced(params, inputs[3], written)
         expected = table[np.arange(len(written)), written].sum()
         assert first[3].log_probability[number] == pytest.approx(expected, abs=2e-4)
-    assert {finished for result in first for finished in result.finished} == {True, False} or all(
-        len(tokens) < 70 for result in first for tokens in result.tokens
-    )
+    assert len({len(tokens) for result in first for tokens in result.tokens}) > 3, "samples end at various lengths"
 
 
 def test_only_allowed_tokens_are_written(params, inputs):
@@ -107,9 +114,7 @@ def test_results_stream_in_input_order_and_progress_counts_them(params, inputs):
             read.append(item)
             yield item
 
-    stream = generate(
-        params, CONFIG, source(), replace(GREEDY, max_length=8), start_id=START, batch_size=4, on_progress=counts.append
-    )
+    stream = generate(params, CONFIG, source(), GREEDY, start_id=START, batch_size=4, on_progress=counts.append)
     first = next(stream)
     assert len(read) == 4, "the first batch gives results before the rest is read"
     results = [first, *stream]

@@ -25,6 +25,14 @@ def boxed_parameters(config):
     return jax.jit(EncoderDecoder(config).init)(jax.random.key(0), tokens, tokens > 0, tokens)["params"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Compiling is nearly all the time of these tests, and they do not need fast programs."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="module", params=VERSIONS)
 def model(request):
     """Module, configuration and parameters, the relative biases made large enough to matter."""
@@ -117,9 +125,9 @@ def test_bfloat16_is_finite_and_close(model):
     module, config, params = model
     half = EncoderDecoder(replace(config, dtype="bfloat16"))
     source, target = strings(3, 12), strings(3, 8, seed=5)
-    exact = module.apply({"params": params}, source, source > 0, target)
-    rough = half.apply({"params": params}, source, source > 0, target)
-    states = half.apply({"params": params}, source, source > 0, method="encode")
+    exact = jax.jit(module.apply)({"params": params}, source, source > 0, target)
+    rough = jax.jit(half.apply)({"params": params}, source, source > 0, target)
+    states = jax.jit(partial(half.apply, method="encode"))({"params": params}, source, source > 0)
     assert rough.dtype == jnp.float32 and states.dtype == jnp.bfloat16
     np.testing.assert_allclose(rough, exact, atol=0.05 * float(jnp.std(exact)) + 0.05)
 
@@ -147,6 +155,7 @@ def test_dropout_follows_its_key_and_only_when_asked(model):
     module, _, params = model
     source = strings(2, 6)
 
+    @partial(jax.jit, static_argnums=1)
     def states(seed, deterministic):
         rngs = {"dropout": jax.random.key(seed)}
         return module.apply({"params": params}, source, source > 0, deterministic, rngs=rngs, method="encode")
