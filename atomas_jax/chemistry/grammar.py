@@ -43,7 +43,7 @@ def number(value: int) -> str:
     return f"{number(value // 1000)} thousand{joint}"
 
 
-_VOWEL_SOUND = re.compile(r"(?!uni|ure|eu|one|us|ubi|uri)[aeiou]|N-|O-|S-|8|11|18|hour", re.IGNORECASE)
+_VOWEL_SOUND = re.compile(r"(?!uni|ure|eu|one|us|ubi|uri|ura)[aeiou]|N-|O-|S-|8|11|18|hour", re.IGNORECASE)
 _LETTER_VOWELS = "AEFHILMNORSX"
 
 

@@ -19,6 +19,9 @@ LONGEST_SMILES = 10_000
 """Characters of SMILES accepted: ten times the longest of ChEBI-20, so that no input can take unbounded time."""
 
 
+_LARGEST_SEED = 2**31 - 2  # RDKit takes 0 for "draw a seed" and 32 bits at most
+
+
 class InvalidMolecule(UserError):
     """A string that is no molecule; the message says why."""
 
@@ -133,7 +136,7 @@ def random_spelling(molecule: MoleculeLike, seed: int) -> str:
     mol = as_molecule(molecule)
     canonical = Chem.MolToSmiles(mol)
     for attempt in range(8):
-        (spelling,) = Chem.MolToRandomSmilesVect(mol, 1, randomSeed=(seed * 8 + attempt) % 2**31)
+        (spelling,) = Chem.MolToRandomSmilesVect(mol, 1, randomSeed=(seed * 8 + attempt) % _LARGEST_SEED + 1)
         read_back = Chem.MolFromSmiles(spelling)
         if read_back is not None and Chem.MolToSmiles(read_back) == canonical:
             return spelling

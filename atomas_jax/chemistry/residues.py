@@ -65,9 +65,20 @@ def _residue(graph: Graph, nitrogen: int, alpha: int, carbonyl: int) -> frozense
 
 
 def _key(graph: Graph, atoms: frozenset[int]) -> str:
-    symbols = [s.lower() if ring else s for s, ring in zip(graph.symbol, graph.aromatic, strict=True)]
-    marks = [f"[{symbol}]" for symbol in symbols]
-    return Chem.MolFragmentToSmiles(graph.mol, sorted(atoms), atomSymbols=marks, isomericSmiles=False)
+    """Equal for equal residues; a small graph of its own, because a large molecule makes every fragment of it slow."""
+    order = {index: place for place, index in enumerate(sorted(atoms))}
+    small = Chem.RWMol()
+    marks = []
+    for index in order:
+        small.AddAtom(Chem.Atom(graph.number[index]))
+        marks.append(f"[{graph.symbol[index].lower() if graph.aromatic[index] else graph.symbol[index]}]")
+    for one in order:
+        for other in graph.neighbours[one]:
+            if one < other and other in order:
+                double = other in graph.double[one]
+                kind = Chem.BondType.DOUBLE if double else Chem.BondType.SINGLE
+                small.AddBond(order[one], order[other], kind)
+    return Chem.MolFragmentToSmiles(small, list(order.values()), atomSymbols=marks, isomericSmiles=False)
 
 
 def find_residues(graph: Graph) -> list[tuple[str, tuple[int, ...]]]:
