@@ -1,4 +1,5 @@
-"""The command `atomas`: one function a subcommand, parsed by tyro; every error a user can cause is one line and exit code 2."""
+"""The command `atomas`: one function a subcommand, parsed by tyro; every error a user can cause is one line and exit
+code 2."""
 
 import contextlib
 import io
@@ -64,7 +65,7 @@ def dispatch(command: str, arguments: list[str]) -> int | None:
     if command == "tokenizer":
         table = {"train": commands.tokenizer_train, "check": commands.tokenizer_check}
         if not arguments or arguments[0] in ("-h", "--help"):
-            print("usage: atomas tokenizer {train,check} ...\n\n`atomas tokenizer train --help`, `atomas tokenizer check --help`")
+            print("usage: atomas tokenizer {train,check} ...\n\n`atomas tokenizer train --help` lists settings")
             return None
         command, arguments = arguments[0], arguments[1:]
         if command not in table:
@@ -124,4 +125,3 @@ def _one_line(box: str, program: str) -> str:
             current = []
     told = [section for section in sections if not section.startswith("For full helptext")]
     return f"{'; '.join(told)[:600]} (see {program} --help)"
-

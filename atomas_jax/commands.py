@@ -1,4 +1,5 @@
-"""What each subcommand does with its parsed arguments. Signatures are the command line: names, types, defaults, help."""
+"""What each subcommand does with its parsed arguments. Signatures are the command line: names, types, defaults,
+help."""
 
 import json
 import sys
@@ -339,7 +340,9 @@ def _print_run(folder: Path) -> None:
         print(f"{name}: {', '.join(map(str, sorted(steps))) or 'none'}")
     validations = [line for line in map(json.loads, lines) if line["kind"] == "validation"]
     if validations:
-        print("last validation: " + ", ".join(f"{k} {v:.4g}" for k, v in validations[-1].items() if isinstance(v, float)))
+        print(
+            "last validation: " + ", ".join(f"{k} {v:.4g}" for k, v in validations[-1].items() if isinstance(v, float))
+        )
     print("versions: " + ", ".join(f"{name} {version}" for name, version in read_json(run.versions).items()))
     print(json.dumps(run.read_config(), indent=2))
 

@@ -40,7 +40,8 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class Experiment:
-    """The main job from pairs to numbers. Files under `experiments/` hold one each, in a variable called `experiment`."""
+    """The main job from pairs to numbers. Files under `experiments/` hold one each, in a variable called
+    `experiment`."""
 
     name: str = "experiment"
     """Names the default corpus and run folders."""

@@ -21,7 +21,9 @@ from atomas_jax.trained import TrainedModel, load
 MODEL, RANDOM, NEAREST, CHANCE = "model", "another row", "nearest training pair", "chance"
 
 
-def evaluate(run_folder: Path, config: EvaluationConfig, corpus_folder: Path | None = None, checkpoint: str = "best") -> Results:
+def evaluate(
+    run_folder: Path, config: EvaluationConfig, corpus_folder: Path | None = None, checkpoint: str = "best"
+) -> Results:
     """Evaluate a run folder; writes evaluation/SPLIT/ and report.html in it, prints tables, returns the results.
 
     Args:
@@ -120,7 +122,12 @@ def _rank(model: TrainedModel, split: Split, config: EvaluationConfig):
         text_vectors = model.embed_text(texts, progress=bar.advance)
         molecule_vectors = model.embed_molecules(smiles, progress=bar.advance)
     found, ranked = ranking.both_directions(
-        text_vectors, molecule_vectors, keys, pool=f"{config.split} split", data=results.data_hash(smiles, texts), seed=config.seed
+        text_vectors,
+        molecule_vectors,
+        keys,
+        pool=f"{config.split} split",
+        data=results.data_hash(smiles, texts),
+        seed=config.seed,
     )
     table = {
         direction.capitalize(): {MODEL: result, CHANCE: ranking.chance(len(rows), len(rows), result)}
@@ -162,6 +169,9 @@ def _settings(run: RunFolder, model: TrainedModel, config: EvaluationConfig, cor
         "Training": asdict(experiment.batches) | asdict(experiment.optimizer) | asdict(experiment.training),
         "Decoding": asdict(experiment.decoding),
         "Evaluation": asdict(config),
-        "Corpus": {"splits": {name: len(corpus.split(name)) for name in corpus.splits}, "tokenizer": manifest["tokenizer"]},
+        "Corpus": {
+            "splits": {name: len(corpus.split(name)) for name in corpus.splits},
+            "tokenizer": manifest["tokenizer"],
+        },
         "Versions": read_json(run.versions),
     }

@@ -21,7 +21,8 @@ def train(experiment: Experiment, corpus_folder: Path, run_folder: Path):
     """Start the experiment in a new run folder, or go on with it in its own; returns a `training.loop.Outcome`.
 
     Raises:
-      UserError: the run folder holds another experiment or one with another corpus; anything `training.loop.train` raises.
+      UserError: the run folder holds another experiment or one with another corpus; anything `training.loop.train`
+        raises.
     """
     from atomas_jax.corpus.prepared import PreparedCorpus
     from atomas_jax.model.configuration import with_vocabulary
@@ -59,12 +60,13 @@ def _check_same(run: RunFolder, experiment: Experiment, corpus) -> None:
     free = ("log_every", "save_every", "save_minutes", "keep", "samples", "tensorboard")
     neutral = {name: getattr(begun.training, name) for name in free}
     asked = replace(
-        experiment, training=replace(experiment.training, **neutral), evaluation=begun.evaluation, decoding=begun.decoding,
-        corpus=begun.corpus, name=begun.name,
+        experiment, training=replace(experiment.training, **neutral), evaluation=begun.evaluation,
+        decoding=begun.decoding, corpus=begun.corpus, name=begun.name,
     )  # fmt: skip
     if changed := difference(begun, asked):
         raise UserError(
-            f"{run.path} holds a run with other settings ({'; '.join(changed[:3])}): resume it with its own, or name another --run"
+            f"{run.path} holds a run with other settings ({'; '.join(changed[:3])}): resume it with its own, "
+            f"or name another --run"
         )
     before = json.loads(run.corpus.read_text())["manifest"]
     if before != json.loads(json.dumps(corpus.manifest)):

@@ -1,11 +1,11 @@
 """The run folder, the unit of exchange: what lies where.
 
-    config.json       every setting of the run        versions.json   of the libraries and the machine's devices
-    tokenizer/        the model's own copy            corpus.json     manifest of the corpus it was trained on
-    log.jsonl         one line a log step             tensorboard/    the same as TensorBoard events
-    checkpoints/      latest states, to resume        best/           the best weights, to use
-    samples/          what the model wrote at each validation
-    evaluation/       predictions and results         report.html     all of it, to look at
+config.json       every setting of the run        versions.json   of the libraries and the machine's devices
+tokenizer/        the model's own copy            corpus.json     manifest of the corpus it was trained on
+log.jsonl         one line a log step             tensorboard/    the same as TensorBoard events
+checkpoints/      latest states, to resume        best/           the best weights, to use
+samples/          what the model wrote at each validation
+evaluation/       predictions and results         report.html     all of it, to look at
 """
 
 import json

@@ -72,7 +72,9 @@ class TrainedModel:
     ) -> Iterator[list[str]]:
         """`generate`, one list of results at a time, reading texts as they are needed: for long lists."""
         inputs = self._encoded(texts, self.tokenizer.encode_text, "text")
-        for written in self._write(inputs, self.tokenizer.smiles_start_id, self.tokenizer.smiles_ids, progress, settings):
+        for written in self._write(
+            inputs, self.tokenizer.smiles_start_id, self.tokenizer.smiles_ids, progress, settings
+        ):
             yield [self.tokenizer.decode_smiles(tokens) for tokens in written.tokens]
 
     @cached_property
@@ -135,4 +137,3 @@ def load(run: str | Path, checkpoint: str = "best") -> TrainedModel:
     )
     params, _ = load_weights(folder, checkpoint, like)
     return TrainedModel(experiment, tokenizer, params)
-

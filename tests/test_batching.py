@@ -18,7 +18,8 @@ class MemorySplit:
     def __init__(self, rows: int, seed: int = 0, longest: int = 120):
         generator = np.random.default_rng(seed)
         self.smiles = [
-            [generator.integers(3, 50, generator.integers(2, longest)).astype(np.int32) for _ in range(2)] for _ in range(rows)
+            [generator.integers(3, 50, generator.integers(2, longest)).astype(np.int32) for _ in range(2)]
+            for _ in range(rows)
         ]
         self.text = [generator.integers(3, 50, generator.integers(2, longest)).astype(np.int32) for _ in range(rows)]
         self.molecule = (np.arange(rows) // 2).astype(np.int32)
@@ -120,7 +121,9 @@ def test_validation_sees_every_row_once():
         assert batch.smiles.shape[0] == CONFIG.pairs
         assert (batch.molecule[len(chosen) :] == -1).all()
         assert not batch.smiles[len(chosen) :].any()
-        np.testing.assert_array_equal((batch.smiles != 0).sum(1)[: len(chosen)], [len(split.smiles[i][0]) for i in chosen])
+        np.testing.assert_array_equal(
+            (batch.smiles != 0).sum(1)[: len(chosen)], [len(split.smiles[i][0]) for i in chosen]
+        )
         seen.extend(chosen)
     assert sorted(seen) == list(rows)
 

@@ -56,14 +56,21 @@ def training_batch(split: Split, schedule: Schedule, config: BatchConfig, seed: 
     return assemble(split, rows, shape, spelling, config.max_text, config.pairs)
 
 
-def training_batches(split: Split, schedule: Schedule, config: BatchConfig, seed: int, start: int, stop: int) -> Iterator[Batch]:
+def training_batches(
+    split: Split, schedule: Schedule, config: BatchConfig, seed: int, start: int, stop: int
+) -> Iterator[Batch]:
     """The batches of steps `start` to `stop`, made by threads a few steps ahead."""
-    steps = grain.MapDataset.range(start, stop).map(lambda step: training_batch(split, schedule, config, seed, int(step)))
-    return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=config.workers, prefetch_buffer_size=4 * config.workers)))
+    steps = grain.MapDataset.range(start, stop).map(
+        lambda step: training_batch(split, schedule, config, seed, int(step))
+    )
+    return iter(
+        steps.to_iter_dataset(grain.ReadOptions(num_threads=config.workers, prefetch_buffer_size=4 * config.workers))
+    )
 
 
 def validation_batches(split: Split, config: BatchConfig, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Every row of `rows` once, in the given spelling, with its row indices; shortest first, the last batch filled with empty rows."""
+    """Every row of `rows` once, in the given spelling, with its row indices; shortest first, the last batch filled
+    with empty rows."""
     smiles_length, text_length = split.smiles_length[rows], np.minimum(split.text_length[rows], config.max_text)
     smiles_edges = choose_edges(smiles_length, config.smiles_edges)
     text_edges = choose_edges(text_length, config.text_edges)

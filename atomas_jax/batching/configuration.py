@@ -10,14 +10,17 @@ class BatchConfig:
     pairs: int = 32
     """Pairs a step, over all devices and gradient-accumulation parts together."""
     max_smiles: int = 256
-    """Longest SMILES in tokens, end mark included. Pairs above are left out of training and counted: half a molecule is none."""
+    """Longest SMILES in tokens, end mark included. Pairs above are left out of training and counted: half a molecule
+    is none."""
     max_text: int = 256
-    """Longest text in tokens, end mark included. Longer ones are cut (without an end mark, so that nothing learns to stop there)."""
+    """Longest text in tokens, end mark included. Longer ones are cut (without an end mark, so that nothing learns to
+    stop there)."""
     smiles_edges: int = 3
     """Padded SMILES lengths to choose from the corpus; times `text_edges` it bounds the number of compiled shapes."""
     text_edges: int = 3
     """Padded text lengths to choose from the corpus."""
     random_spelling: float = 0.5
-    """Share of encoder inputs that are another spelling of the molecule, where the corpus has any. Targets keep the given one."""
+    """Share of encoder inputs that are another spelling of the molecule, where the corpus has any. Targets keep the
+    given one."""
     workers: int = 1
     """Threads that assemble batches ahead of the step."""

@@ -1,8 +1,8 @@
 """Which rows make up the batch of a step: a pure function of (seed, step).
 
-An epoch visits every row once, but for the fewer than `pairs` rows that the largest shape cannot fill; which rows those are
-changes with the epoch. Rows are shuffled first and grouped by shape after, so a batch is a random draw among the rows of its
-shape, and the order of the batches is shuffled again.
+An epoch visits every row once, but for the fewer than `pairs` rows that the largest shape cannot fill; which rows
+those are changes with the epoch. Rows are shuffled first and grouped by shape after, so a batch is a random draw
+among the rows of its shape, and the order of the batches is shuffled again.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ from atomas_jax.errors import UserError
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """The batches of one epoch: `rows` int64 [batches, pairs] of the split, `cell` int [batches] into `Schedule.shapes`."""
+    """The batches of one epoch: `rows` int64 [batches, pairs] of the split, `cell` int [batches] into
+    `Schedule.shapes`."""
 
     rows: np.ndarray
     cell: np.ndarray
@@ -38,8 +39,8 @@ class Schedule:
         self.left_out = len(split) - len(self.rows)
         if len(self.rows) < config.pairs:
             raise UserError(
-                f"{len(self.rows)} usable pairs ({self.left_out} over {config.max_smiles} SMILES tokens) do not fill one batch of "
-                f"{config.pairs}: lower batches.pairs or raise batches.max_smiles"
+                f"{len(self.rows)} usable pairs ({self.left_out} over {config.max_smiles} SMILES tokens) do not fill "
+                f"one batch of {config.pairs}: lower batches.pairs or raise batches.max_smiles"
             )
         smiles, text = smiles[self.rows], text[self.rows]
         smiles_edges = choose_edges(smiles, config.smiles_edges)
@@ -52,7 +53,8 @@ class Schedule:
         plan = self._plan(0)
         computed = sum(sum(self.shapes[cell]) for cell in plan.cell) * config.pairs
         self.real_tokens = real * plan.rows.size / len(self.rows) / computed
-        """Share of the encoder tokens of an epoch that are not padding (rows cut short by an incomplete batch aside)."""
+        """Share of the encoder tokens of an epoch that are not padding (rows cut short by an incomplete batch
+        aside)."""
 
     def batch_rows(self, step: int) -> tuple[np.ndarray, Shape]:
         """Row indices int64 [pairs] and shape of the batch of this step (counted from 0)."""

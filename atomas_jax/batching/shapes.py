@@ -16,10 +16,11 @@ class Shape(NamedTuple):
 
 
 def choose_edges(lengths: np.ndarray, count: int) -> tuple[int, ...]:
-    """At most `count` padded lengths, ascending, with the least padding when each string takes the smallest that holds it.
+    """At most `count` padded lengths, ascending, with the least padding when each string takes the smallest that
+    holds it.
 
-    Dynamic programming over the distinct lengths rounded up to `STEP`: cost(e, j) = least padded tokens of all strings up to
-    length j with e edges, the last of them j.
+    Dynamic programming over the distinct lengths rounded up to `STEP`: cost(e, j) = least padded tokens of all
+    strings up to length j with e edges, the last of them j.
 
     Args:
       lengths: int [N], true lengths in tokens; N at least 1.
@@ -50,5 +51,6 @@ def choose_edges(lengths: np.ndarray, count: int) -> tuple[int, ...]:
 
 
 def smallest_edge(lengths: np.ndarray, edges: tuple[int, ...]) -> np.ndarray:
-    """Index of the smallest edge that holds each length: int [N] -> int [N]. Lengths above the last edge get the last."""
+    """Index of the smallest edge that holds each length: int [N] -> int [N]. Lengths above the last edge get the
+    last."""
     return np.minimum(np.searchsorted(edges, lengths), len(edges) - 1)

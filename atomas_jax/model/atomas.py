@@ -31,8 +31,8 @@ class Outputs(NamedTuple):
 class Atomas(nn.Module):
     """Atomas (ICLR 2025): each string is encoded once, and those states feed both directions and every alignment.
 
-    Parameters: `transformer` (see `t5`) and `alignment` (see `heads`). Call through `apply(variables, ..., method=...)`;
-    dropout needs `rngs={"dropout": key}` wherever `deterministic` is False.
+    Parameters: `transformer` (see `t5`) and `alignment` (see `heads`). Call through `apply(variables, ...,
+    method=...)`; dropout needs `rngs={"dropout": key}` wherever `deterministic` is False.
     """
 
     config: ModelConfig

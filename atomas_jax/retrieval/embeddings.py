@@ -24,8 +24,8 @@ def embed(
 ) -> np.ndarray:
     """Unit vectors float32 [N, E] of N strings of token ids (end mark included), in input order.
 
-    Longest first, so that a string shares its batch with others of its length. `on_progress` is called with the number of
-    strings done since its last call.
+    Longest first, so that a string shares its batch with others of its length. `on_progress` is called with the
+    number of strings done since its last call.
     """
     vectors = np.zeros((len(strings), config.alignment.embedding_dim), np.float32)
     order = sorted(range(len(strings)), key=lambda i: -len(strings[i]))

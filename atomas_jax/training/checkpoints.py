@@ -15,8 +15,9 @@ logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every stage of 
 class Checkpoints:
     """Saves and restores the training state of a run.
 
-    Two items a step: `weights` (the averaged parameters, what every other command loads) and `state` (all the rest). Saves
-    run in the background and appear under their final name only when complete, so a kill leaves the last good one.
+    Two items a step: `weights` (the averaged parameters, what every other command loads) and `state` (all the rest).
+    Saves run in the background and appear under their final name only when complete, so a kill leaves the last good
+    one.
     """
 
     def __init__(self, run: RunFolder, keep: int, metric: str):
@@ -38,7 +39,8 @@ class Checkpoints:
         """Save in the background; returns once the arrays are copied."""
         if step != self._latest.latest_step():
             self._latest.save(
-                step, args=ocp.args.Composite(weights=ocp.args.StandardSave(weights), state=ocp.args.StandardSave(state))
+                step,
+                args=ocp.args.Composite(weights=ocp.args.StandardSave(weights), state=ocp.args.StandardSave(state)),
             )
 
     def restore(self, step: int, weights, state):
@@ -56,7 +58,8 @@ class Checkpoints:
             )
         except (ValueError, KeyError, OSError) as error:
             raise UserError(
-                f"checkpoint {step} cannot be restored ({_first_line(error)}): delete that step's folder to resume from the one before"
+                f"checkpoint {step} cannot be restored ({_first_line(error)}): delete that step's folder to resume "
+                f"from the one before"
             ) from None
         return restored["weights"], restored["state"]
 
@@ -100,9 +103,9 @@ def is_better(metric: str, value: float, than: float) -> bool:
 
 
 def load_weights(run: RunFolder, which: str, like):
-    """The averaged parameters of a run: `which` is "best", "latest" or a step; `like` a tree of `jax.ShapeDtypeStruct`.
+    """The averaged parameters of a run: `which` is "best", "latest" or a step; `like` a tree of shapes.
 
-    "best" falls back to the latest where no validation has been run. Raises UserError when there is no such checkpoint or
+    """The averaged parameters of a run, laid out like a tree of shapes; `which` is "best", "latest" or a step.
     it does not fit the configuration.
     """
     folder, step = _find(run, which)

@@ -33,8 +33,8 @@ class TrainingConfig:
     seed: int = 42
     """Every random choice of a run is a function of this and the step."""
     accumulate: int = 1
-    """Parts a batch is cut into, one after another, to save memory; must divide batches.pairs. The language loss stays that of
-    the whole batch; the alignments compare the pairs of one part with each other and with the queue."""
+    """Parts a batch is cut into, one after another, to save memory; must divide batches.pairs. The language loss
+    stays that of the whole batch; the alignments compare the pairs of one part with each other and with the queue."""
     log_every: int = 20
     """Steps between lines of the log, and between looks at the device."""
     validate_every: int = 500
@@ -50,9 +50,10 @@ class TrainingConfig:
     keep: int = 2
     """Latest checkpoints kept, beside the best."""
     best: str = "language"
-    """Validation metric whose best checkpoint is kept; see the names in log.jsonl. Of losses and ranks the lowest is best, of
-    everything else the highest."""
+    """Validation metric whose best checkpoint is kept; see the names in log.jsonl. Of losses and ranks the lowest is
+    best, of everything else the highest."""
     refusals: int = 20
-    """Steps in a row whose loss or gradient may be non-finite before the run stops. Each such step changes no parameter."""
+    """Steps in a row whose loss or gradient may be non-finite before the run stops. Each such step changes no
+    parameter."""
     tensorboard: bool = True
     """Write TensorBoard events beside log.jsonl."""

@@ -50,8 +50,8 @@ def train(
 ) -> Outcome:
     """Train, or go on training, in a run folder.
 
-    Everything is a function of the settings, the corpus and the step, so a run that was killed and resumed ends with the same
-    parameters as one that was not. `write_samples(step, parameters)` is called at each validation.
+    Everything is a function of the settings, the corpus and the step, so a run that was killed and resumed ends with
+    the same parameters as one that was not. `write_samples(step, parameters)` is called at each validation.
 
     Raises:
       UserError: settings that cannot be, a corpus without training rows, `training.refusals` non-finite steps in a row.
@@ -81,7 +81,9 @@ def train(
             with _stop_signals() as stopping, progress.bar("train", training.steps, "steps", start) as bar:
                 bar.print(_summary(schedule, split, batches, start))
                 stream = training_batches(split, schedule, batches, training.seed, start, training.steps)
-                return loop.run(state, start, (jax.device_put(b, batch_sharding(mesh)) for b in stream), step, bar, stopping)
+                return loop.run(
+                    state, start, (jax.device_put(b, batch_sharding(mesh)) for b in stream), step, bar, stopping
+                )
         finally:
             checkpoints.close()
             log.close()
@@ -133,8 +135,8 @@ class _Loop:
     def _stop_if_hopeless(self, done: int, in_a_row: int) -> None:
         if in_a_row >= self.training.refusals:
             raise UserError(
-                f"the loss or gradient was not finite in the {in_a_row} steps up to {done}: lower optimizer.learning_rate "
-                f"or look at the data of those steps; the last checkpoint is sound"
+                f"the loss or gradient was not finite in the {in_a_row} steps up to {done}: lower "
+                f"optimizer.learning_rate or look at the data of those steps; the last checkpoint is sound"
             )
 
     def _validate(self, done: int, state: TrainState, bar) -> None:
@@ -143,7 +145,9 @@ class _Loop:
         metrics = self.validation(state.average)
         self.log.write(done, "validation", metrics)
         if self.training.best not in metrics:
-            raise UserError(f"training.best = {self.training.best!r} is no validation metric: choose one of {', '.join(metrics)}")
+            raise UserError(
+                f"training.best = {self.training.best!r} is no validation metric: choose one of {', '.join(metrics)}"
+            )
         best = self.checkpoints.save_if_best(done, state.average, metrics)
         shown = ("caption", "generation", "text_to_molecule_MRR")
         line = "  ".join(f"{name} {metrics[name]:.3f}" for name in shown if name in metrics)
@@ -178,7 +182,8 @@ def _check(batches: BatchConfig, training: TrainingConfig, devices: int) -> None
             raise UserError(f"training.{name} = {getattr(training, name)}: it must be at least 1")
     if batches.pairs % (training.accumulate * devices):
         raise UserError(
-            f"batches.pairs = {batches.pairs} is not divisible by training.accumulate x devices = {training.accumulate} x {devices}"
+            f"batches.pairs = {batches.pairs} is not divisible by training.accumulate x devices = "
+            f"{training.accumulate} x {devices}"
         )
 
 

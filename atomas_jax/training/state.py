@@ -22,7 +22,8 @@ class TrainState:
     Attributes:
       step: int32, optimiser steps done (refused ones count: the order of the batches moves on).
       params: the parameters, float32.
-      average: their exponential average, float32; the momentum copy of the global alignment and what every other command uses.
+      average: their exponential average, float32; the momentum copy of the global alignment and what every other
+        command uses.
       optimizer: state of the optax transformation.
       queue: past momentum features, or None where the objective needs none.
       refused: int32, steps in a row that were refused for a non-finite loss or gradient.
@@ -51,7 +52,10 @@ def make_state(
 
 
 def sharded_state(mesh: Mesh, make) -> tuple[TrainState, TrainState]:
-    """(abstract state with shardings, function-made state) of `make()` on a mesh; nothing is made on one device first."""
+    """(abstract state with shardings, function-made state) of `make()` on a mesh; nothing is made on one device
+    first."""
     abstract = jax.eval_shape(make)
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), abstract)
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), abstract
+    )
     return abstract, jax.jit(make, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, abstract))

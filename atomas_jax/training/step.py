@@ -32,8 +32,8 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The jitted step. It donates the state. Metrics are float32 scalars: every loss term, unweighted, and a few more.
 
-    A step whose loss or gradient is not finite changes nothing but the counters: parameters, average, optimiser and queue
-    stay as they were, and `refused` of the metrics is 1.
+    A step whose loss or gradient is not finite changes nothing but the counters: parameters, average, optimiser and
+    queue stay as they were, and `refused` of the metrics is 1.
     """
     network = Atomas(model)
     dropout = jax.random.key(seed, impl="rbg")  # a stream of its own; threefry costs more than the layers on CPU
@@ -87,7 +87,9 @@ def accumulated(loss, params, batch: Batch, momentum, queue, key, parts: int):
         return jax.tree.map(jnp.add, sums, (gradients, total, terms)), None
 
     inputs = (jnp.arange(parts), *jax.tree.map(split, (batch, momentum)))
-    shapes = jax.eval_shape(lambda part: add_shapes(gradient, params, part, queue, key), jax.tree.map(lambda x: x[0], inputs))
+    shapes = jax.eval_shape(
+        lambda part: add_shapes(gradient, params, part, queue, key), jax.tree.map(lambda x: x[0], inputs)
+    )
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     sums, _ = jax.lax.scan(add, zeros, inputs)
     return jax.tree.map(lambda x: x / parts, sums)
@@ -112,7 +114,9 @@ def run(network: Atomas, params, batch: Batch, objectives: ObjectiveConfig, star
     )  # fmt: skip
 
 
-def language_losses(objectives: ObjectiveConfig, outputs: Outputs, batch: Batch) -> tuple[TokenLoss | None, TokenLoss | None]:
+def language_losses(
+    objectives: ObjectiveConfig, outputs: Outputs, batch: Batch
+) -> tuple[TokenLoss | None, TokenLoss | None]:
     """Token losses of captioning and of generation; None where the direction is switched off."""
 
     def one(logits, targets):
@@ -131,8 +135,8 @@ def share(loss: TokenLoss | None, targets: jax.Array, parts: int) -> TokenLoss |
 def make_validation_step(model: ModelConfig, objectives: ObjectiveConfig, starts: Starts):
     """The jitted (params, batch) -> (losses by name as (sum, weight), text embeddings, SMILES embeddings).
 
-    No dropout. Language losses are token sums; alignment terms are in-batch means weighted by real rows, the global one in
-    its "softmax" form (a queue belongs to training).
+    No dropout. Language losses are token sums; alignment terms are in-batch means weighted by real rows, the global
+    one in its "softmax" form (a queue belongs to training).
     """
     network = Atomas(model)
     objectives = replace(objectives, global_form="softmax", label_smoothing=0.0, z_loss=0.0)

@@ -23,9 +23,10 @@ class Validation:
     def __call__(self, params) -> dict[str, float]:
         """Metrics by name.
 
-        `caption`, `generation`: nats a token, and their sum `language`; `*_accuracy`: share of tokens predicted right given
-        those before; `global`, `hierarchical*`: in-batch losses; `text_to_molecule_*`, `molecule_to_text_*`: the rank of the
-        partner among all validation rows (R1, MRR; rows of one molecule are all right; ties count as their mean).
+        `caption`, `generation`: nats a token, and their sum `language`; `*_accuracy`: share of tokens predicted right
+        given those before; `global`, `hierarchical*`: in-batch losses; `text_to_molecule_*`, `molecule_to_text_*`:
+        the rank of the partner among all validation rows (R1, MRR; rows of one molecule are all right; ties count as
+        their mean).
         """
         sums, weights = defaultdict(float), defaultdict(float)
         rows, texts, molecules = [], [], []
