@@ -13,7 +13,8 @@ from atomas_jax.chemistry import drawing
 from atomas_jax.evaluation import tables
 from atomas_jax.evaluation.curves import curves, read_log
 from atomas_jax.evaluation.ranking import Ranked
-from atomas_jax.evaluation.results import Result, Results, metric, write_whole
+from atomas_jax.evaluation.results import Result, Results, metric
+from atomas_jax.files import write_whole
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

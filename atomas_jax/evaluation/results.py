@@ -3,9 +3,7 @@
 import hashlib
 import json
 import math
-import os
 import platform
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from atomas_jax.errors import UserError
+from atomas_jax.files import write_whole
 
 FORMAT = "atomas-results/1"
 
@@ -177,22 +176,6 @@ def load(path: str | Path) -> dict[str, dict[str, Result]]:
     return {
         heading: {system: _from_plain(r) for system, r in table.items()} for heading, table in body["results"].items()
     }
-
-
-def write_whole(path: str | Path, text: str) -> Path:
-    """Write a text file so that a reader finds the old one or the new one, never a part."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return path
 
 
 def _plain(result: Result) -> dict:

@@ -97,16 +97,15 @@ class Checkpoints:
 
 
 def is_better(metric: str, value: float, than: float) -> bool:
-    """Losses and ranks fall, everything else rises."""
-    falls = any(word in metric for word in ("loss", "language", "global", "hierarchy", "level", "rank"))
-    return value < than if falls else value > than
+    """Shares (accuracies, R1, MRR) are better the higher they are, losses the lower."""
+    return value > than if metric.endswith(("accuracy", "R1", "MRR")) else value < than
 
 
 def load_weights(run: RunFolder, which: str, like):
     """The averaged parameters of a run: `which` is "best", "latest" or a step; `like` a tree of shapes.
 
-    """The averaged parameters of a run, laid out like a tree of shapes; `which` is "best", "latest" or a step.
-    it does not fit the configuration.
+    "best" falls back to the latest where no validation has been run. Raises UserError when there is no such checkpoint
+    or it does not fit the configuration.
     """
     folder, step = _find(run, which)
     try:
