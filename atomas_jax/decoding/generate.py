@@ -129,8 +129,9 @@ def _checked(index: int, tokens: Sequence[int], config: T5Config) -> tuple[int, 
     array = np.asarray(tokens, np.int32)
     if not array.size:
         raise UserError(f"input {index} has no tokens")
-    if array.min() < 0 or array.max() >= config.vocab_size:
-        raise UserError(f"input {index} holds token {array.max()}, the model knows 0 to {config.vocab_size - 1}")
+    unknown = array[(array < 0) | (array >= config.vocab_size)]
+    if unknown.size:
+        raise UserError(f"input {index} holds token {unknown[0]}, the model knows 0 to {config.vocab_size - 1}")
     return index, array
 
 
