@@ -71,6 +71,12 @@ PATTERNS: tuple[tuple[str, str, int, str], ...] = (
 _NONMETALS = frozenset("H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Sb Te I Xe At Rn *".split())  # noqa: SIM905
 
 
+# Classes that say nothing beside a narrower one.
+_SUPERSEDED = {
+    "glycerophospholipid": ("diacylglycerophospholipid", "lysophospholipid"),
+    "flavone": ("flavonol",),
+    "flavan": ("flavanone",),
+}
 # Rings without which a class is not worth a search, by the name of their system.
 _RINGS_NEEDED = {
     "flavonol": "chromen-4-one ring system",
@@ -139,6 +145,8 @@ def find_kinds(
         kinds.append(Kind(f"organo{metal} compound" if bound else f"{metal} coordination compound", metals, 100))
     if not kinds:
         kinds.append(_skeletal(graph, main, rings))
+    found = {kind.name for kind in kinds}
+    kinds = [kind for kind in kinds if found.isdisjoint(_SUPERSEDED.get(kind.name, ()))]
     best = {}
     for kind in sorted(kinds, key=lambda kind: -kind.seniority):
         best.setdefault(kind.name, kind)
@@ -230,11 +238,11 @@ def _skeletal(graph: Graph, main: tuple[int, ...], rings: list[RingSystem]) -> K
     if "*" in elements:
         return Kind("structure with an open attachment point", main, 1)
     if rings:
-        aromatic = any(graph.aromatic[index] for index in main)
+        aromatic = {graph.symbol[index] for index in main if graph.aromatic[index]}
         if not elements:
             return Kind("aromatic hydrocarbon" if aromatic else "cyclic hydrocarbon", main, 1)
         cycle = "heteromonocyclic" if sum(ring.size for ring in rings) == 1 else "heteropolycyclic"
-        return Kind("heteroaromatic compound" if aromatic else f"organic {cycle} compound", main, 1)
+        return Kind("heteroaromatic compound" if aromatic - {"C"} else f"organic {cycle} compound", main, 1)
     if elements:
         return Kind("organic compound", main, 1)
     if any(graph.charge[index] for index in main):

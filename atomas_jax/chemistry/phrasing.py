@@ -78,9 +78,15 @@ def compose(facts: Facts, rng: random.Random) -> list[Clause]:
     if length < _SHORTEST_CAPTION and not facts.rings:
         body.append(["It is acyclic."])
     rng.shuffle(body)
+    body.sort(key=_definite)
     rng.shuffle(whole)
     tail = [sentence(clause) for clause in whole]
     return sentences + (tail + body if rng.random() < 0.2 else body + tail)
+
+
+def _definite(clause: Clause) -> bool:
+    """Whether a sentence takes up a ring as known ("The pyridine ring carries ..."): it follows those that name it."""
+    return not clause[0].startswith("It")
 
 
 def _opening(
