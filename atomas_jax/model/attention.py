@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from atomas_jax.model.configuration import T5Config
+from atomas_jax.model.dense import Dense
 
 MASKED = -1e9
 """Added to the logits of hidden keys. Finite, so that a row with nothing to see gives a number and no NaN; in float32
@@ -126,9 +127,9 @@ class Attention(nn.Module):
         # T5 draws one mask for all queries (Mesh TensorFlow broadcasts over the length); it is also cheaper to draw.
         self.dropout = nn.Dropout(config.dropout, broadcast_dims=(-2,))
 
-    def _projection(self, features: int, deviation: float, axes: tuple[str, str]) -> nn.Dense:
+    def _projection(self, features: int, deviation: float, axes: tuple[str, str]) -> Dense:
         init = nn.with_logical_partitioning(nn.initializers.normal(deviation), axes)
-        return nn.Dense(features, use_bias=False, dtype=jnp.dtype(self.config.dtype), kernel_init=init)
+        return Dense(features, use_bias=False, dtype=jnp.dtype(self.config.dtype), kernel_init=init)
 
     def _split(self, projected: Float[Array, "B L HK"]) -> Float[Array, "B H L K"]:
         batch, length, _ = projected.shape

@@ -12,6 +12,7 @@ from flax import linen as nn
 from atomas_jax.errors import UserError
 from atomas_jax.model.clustering import CLUSTERINGS, cluster_count
 from atomas_jax.model.configuration import AlignmentConfig
+from atomas_jax.model.dense import Dense
 
 LAYER_NORM_EPSILON = 1e-5
 MERGE_EPSILON = 1e-6
@@ -130,9 +131,9 @@ def layer_norm(name: str) -> nn.LayerNorm:
 
 def projection(
     features: int, axes: tuple[str | None, str | None], dtype: str, name: str, use_bias: bool = True
-) -> nn.Dense:
+) -> Dense:
     """A dense layer [.., in] -> [.., features] computed in `dtype`, its kernel's logical axes named (in, out)."""
-    return nn.Dense(
+    return Dense(
         features,
         use_bias=use_bias,
         dtype=dtype,

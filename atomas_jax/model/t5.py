@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from atomas_jax.model.attention import Attention, RelativeBias, causal_bias, mask_bias
 from atomas_jax.model.configuration import T5Config
+from atomas_jax.model.dense import Dense
 
 
 class RMSNorm(nn.Module):
@@ -50,9 +51,9 @@ class FeedForward(nn.Module):
         self.down = self._dense(config.d_model, config.d_ff**-0.5, ("mlp", "embed"))
         self.dropout = nn.Dropout(config.dropout, broadcast_dims=(-2,))
 
-    def _dense(self, features: int, deviation: float, axes: tuple[str, str]) -> nn.Dense:
+    def _dense(self, features: int, deviation: float, axes: tuple[str, str]) -> Dense:
         init = nn.with_logical_partitioning(nn.initializers.normal(deviation), axes)
-        return nn.Dense(features, use_bias=False, dtype=jnp.dtype(self.config.dtype), kernel_init=init)
+        return Dense(features, use_bias=False, dtype=jnp.dtype(self.config.dtype), kernel_init=init)
 
     def __call__(self, x: Float[Array, "B L D"], deterministic: bool = True) -> Float[Array, "B L D"]:
         hidden = nn.gelu(self.gate(x), approximate=True) * self.up(x) if self.gated else nn.relu(self.up(x))
@@ -267,8 +268,9 @@ def output_logits(states: Float[Array, "*B D"], kernel: Float[Array, "D V"], con
     """Product with the head in the activations' type, summed in float32; v1.0 scales the states by D ** -0.5 first."""
     if config.tied_head:
         states = states * config.d_model**-0.5
-    states = states.astype(config.dtype)
-    return jnp.einsum("...d,dv->...v", states, kernel.astype(config.dtype), preferred_element_type=jnp.float32)
+    rows = states.astype(config.dtype).reshape(-1, states.shape[-1])  # one matrix: see `Dense`
+    logits = jnp.matmul(rows, kernel.astype(config.dtype), preferred_element_type=jnp.float32)
+    return logits.reshape(*states.shape[:-1], kernel.shape[-1])
 
 
 def shift_right(tokens: Int[Array, "B L"], start_id: int | Int[Array, " B"]) -> Int[Array, "B L"]:
