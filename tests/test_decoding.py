@@ -24,14 +24,6 @@ GREEDY = DecodingConfig(max_length=70)
 SAMPLE = DecodingConfig(method="sample", max_length=40, results=2)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Compiling is nearly all the time of these tests, and they do not need fast programs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def params():
     tokens = jnp.ones((1, 2), jnp.int32)

@@ -1,6 +1,5 @@
 """Greedy and beam search beside Hugging Face's `generate`: the same random weights, the same strings and scores."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -13,14 +12,6 @@ pytestmark = pytest.mark.torch
 START = 3
 SIZES = dict(vocab_size=12, d_model=16, d_kv=8, d_ff=24, num_heads=2, encoder_layers=2, decoder_layers=2)
 VERSIONS = {"v1.1": T5Config(**SIZES), "v1.0": T5Config(**SIZES, activation="relu", tied_head=True)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Compiling is nearly all the time of these tests, and they do not need fast programs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module", params=VERSIONS)

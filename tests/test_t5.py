@@ -25,14 +25,6 @@ def boxed_parameters(config):
     return jax.jit(EncoderDecoder(config).init)(jax.random.key(0), tokens, tokens > 0, tokens)["params"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Compiling is nearly all the time of these tests, and they do not need fast programs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module", params=VERSIONS)
 def model(request):
     """Module, configuration and parameters, the relative biases made large enough to matter."""

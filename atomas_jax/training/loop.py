@@ -102,11 +102,12 @@ class _Loop:
         for done, batch in enumerate(stream, start + 1):
             state, metrics = step(state, batch)
             window.append(metrics)
+            bar.advance()  # of steps handed to the device: it may be a few behind
             last = done == self.training.steps
             if done % self.training.log_every == 0 or last:  # the only place that waits for the device
                 in_a_row = int(state.refused)
                 note = self._log_window(done, window, time.monotonic() - window_start, in_a_row)
-                bar.advance(len(window), note)
+                bar.advance(0, note)
                 window, window_start = [], time.monotonic()
             if last or (self.training.validate_every and done % self.training.validate_every == 0):
                 self._validate(done, state, bar)

@@ -1,0 +1,255 @@
+"""Training: resumed equals small_run, refused steps change nothing, parts add up to the whole, devices agree."""
+
+import json
+import signal
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_run import SMALL, training_process, with_training
+
+from atomas_jax import jobs
+from atomas_jax.batching.batches import Batch
+from atomas_jax.errors import UserError
+from atomas_jax.model.atomas import Starts
+from atomas_jax.model.configuration import with_vocabulary
+from atomas_jax.training import optimizer as optimizers
+from atomas_jax.training.configuration import OptimizerConfig
+from atomas_jax.training.partitioning import make_mesh
+from atomas_jax.training.state import make_state
+from atomas_jax.training.step import make_train_step
+
+
+def arrays(run: Path, step: int) -> list[np.ndarray]:
+    """Every array of a checkpoint, in a fixed order, whatever the tree."""
+    import orbax.checkpoint as ocp
+
+    folder = run.absolute() / "checkpoints" / str(step)
+    restored = [ocp.StandardCheckpointer().restore(folder / item) for item in ("weights", "state")]
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(restored)]
+
+
+def log(run: Path) -> list[dict]:
+    """Log lines less what depends on the clock."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in ("time", "pairs_per_second")} for line in lines]
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("after", [4, 7])
+def test_killed_and_resumed_equals_undisturbed(small_corpus, small_run, tmp_path, after):
+    """SIGKILL once the log has reached a step, wherever the process then is: in a step, a validation or a save."""
+    run = tmp_path / "killed"
+    process = training_process(small_corpus, run, log_every=1)
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        written = (run / "log.jsonl").read_text() if (run / "log.jsonl").exists() else ""
+        if any(f'"step": {step},' in written for step in range(after, 13)):
+            break
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it was over before it could be killed"
+    resumed = training_process(small_corpus, run, log_every=1)
+    out, err = resumed.communicate()
+    assert resumed.returncode == 0, err
+    assert "finished 12" in out
+    for ours, theirs in zip(arrays(run, 12), arrays(small_run, 12), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    steps = [line["step"] for line in log(run) if line["kind"] == "train"]
+    assert steps == sorted(set(steps)), "a step was logged twice"
+    of = lambda path: [line for line in log(path) if line["kind"] == "validation"]  # noqa: E731
+    assert of(run) == of(small_run)
+
+
+@pytest.mark.multiprocess
+def test_a_polite_stop_saves_and_the_same_call_goes_on(small_corpus, small_run, tmp_path):
+    run = tmp_path / "stopped"
+    # the signal comes from inside, right after a batch was made: no race with the end of so short a run
+    before = (
+        "import os, signal, atomas_jax.batching.batches as b\n"
+        "make = b.training_batch\n"
+        "def stop_at_five(split, schedule, config, seed, step):\n"
+        "    if step == 9: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return make(split, schedule, config, seed, step)\n"
+        "b.training_batch = stop_at_five\n"
+    )
+    stopped = training_process(small_corpus, run, before)
+    out, err = stopped.communicate()
+    assert stopped.returncode == 0, err
+    assert out.split()[0] == "stopped" and int(out.split()[1]) < 12
+    assert (run / "checkpoints" / out.split()[1]).is_dir()
+    resumed = training_process(small_corpus, run)
+    assert "finished 12" in resumed.communicate()[0]
+    for ours, theirs in zip(arrays(run, 12), arrays(small_run, 12), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.multiprocess
+def test_training_needs_neither_rdkit_nor_datasets(small_corpus, tmp_path):
+    """With both unimportable the whole of training runs: batches, steps, validation, samples, checkpoints."""
+    block = (
+        "class Blocked:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('rdkit', 'datasets'): raise ModuleNotFoundError(name)\n"
+        "import sys; sys.meta_path.insert(0, Blocked())\n"
+    )
+    process = training_process(small_corpus, tmp_path / "bare", block, steps=2)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "finished 2" in out
+    assert list((tmp_path / "bare" / "samples").glob("*.jsonl"))
+
+
+def test_the_run_folder_explains_itself(small_run):
+    for name in (
+        "config.json",
+        "versions.json",
+        "corpus.json",
+        "log.jsonl",
+        "tokenizer",
+        "checkpoints",
+        "best",
+        "samples",
+    ):
+        assert (small_run / name).exists(), name
+    lines = log(small_run)
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [2, 4, 6, 8, 10, 12]
+    for name in ("loss", "caption", "generation", "global", "hierarchical", "hierarchical_2", "gradient_norm"):
+        assert np.isfinite(lines[0][name]), name
+    validations = [line for line in lines if line["kind"] == "validation"]
+    assert [line["step"] for line in validations] == [6, 12]
+    assert validations[1]["language"] < validations[0]["language"], "it learned nothing"
+    assert json.loads((small_run / "versions.json").read_text())["jax"] == jax.__version__
+
+
+def test_another_experiment_in_the_same_folder_is_refused(small_corpus, small_run):
+    with pytest.raises(UserError, match=r"training\.steps: 12, 13.*name another --run"):
+        jobs.train(with_training(steps=13), small_corpus, small_run)
+
+
+def test_settings_that_cannot_be(small_corpus, tmp_path):
+    with pytest.raises(UserError, match=r"batches\.pairs = 8 is not divisible by training.accumulate"):
+        jobs.train(with_training(accumulate=3), small_corpus, tmp_path / "run")
+
+
+MODEL = with_vocabulary(replace(SMALL.model, transformer=replace(SMALL.model.transformer, dropout=0.0)), 100)
+OPTIMIZER = optimizers.build(OptimizerConfig(name="adamw", schedule="constant", warmup_steps=1), 10)
+
+
+def random_batch(seed: int = 0, pairs: int = 8) -> Batch:
+    generator = np.random.default_rng(seed)
+    smiles, text = (generator.integers(3, 100, (pairs, length)).astype(np.int32) for length in (12, 16))
+    for row in range(pairs):
+        smiles[row, generator.integers(3, 12) :] = 0
+        text[row, generator.integers(3, 16) :] = 0
+    return Batch(smiles, smiles, text, np.arange(pairs, dtype=np.int32))
+
+
+@partial(jax.jit, static_argnums=0)
+def fresh_state(objectives):
+    return make_state(MODEL, objectives, OPTIMIZER, 0)
+
+
+def one_step(objectives, batch: Batch, accumulate: int = 1, state=None):
+    mesh = make_mesh()
+    with jax.set_mesh(mesh):
+        step = make_train_step(MODEL, objectives, OPTIMIZER, Starts(1, 2), mesh, accumulate, seed=0)
+        return step(fresh_state(objectives) if state is None else state, batch)
+
+
+def test_parts_of_a_batch_make_the_whole():
+    """The language loss of unequal strings, accumulated over parts, is that of the whole batch, gradients included."""
+    objectives = replace(SMALL.objectives, global_alignment=0.0, hierarchical=0.0)
+    _, whole_metrics = one_step(objectives, random_batch())
+    _, parts_metrics = one_step(objectives, random_batch(), accumulate=4)
+    np.testing.assert_allclose(parts_metrics["loss"], whole_metrics["loss"], rtol=1e-6)
+    np.testing.assert_allclose(parts_metrics["gradient_norm"], whole_metrics["gradient_norm"], rtol=1e-5)
+    assert set(parts_metrics) == {"loss", "caption", "generation", "gradient_norm", "refused"}
+
+
+def test_a_non_finite_step_changes_nothing_but_the_counters():
+    objectives = SMALL.objectives
+    state = fresh_state(objectives)
+    broken = jax.tree.map(jnp.copy, state)
+    broken.params["alignment"]["log_kappa"] = jnp.float32(np.nan)
+    before = jax.tree.map(np.asarray, broken)
+    after, metrics = one_step(objectives, random_batch(), state=broken)
+    assert metrics["refused"] == 1
+    assert (int(after.step), int(after.refused)) == (1, 1)
+    for name in ("params", "average", "optimizer", "queue"):
+        jax.tree.map(
+            np.testing.assert_array_equal, getattr(before, name), jax.tree.map(np.asarray, getattr(after, name))
+        )
+    sound, metrics = one_step(objectives, random_batch())
+    assert metrics["refused"] == 0
+    assert not np.array_equal(sound.params["transformer"]["embedding"], before.params["transformer"]["embedding"])
+
+
+def test_every_switch_switches_its_term_off():
+    for off, gone in (("language", "caption"), ("global_alignment", "global"), ("hierarchical", "hierarchical")):
+        _, metrics = one_step(replace(SMALL.objectives, **{off: 0.0}), random_batch())
+        assert gone not in metrics
+        assert np.isfinite(metrics["loss"])
+
+
+@pytest.mark.parametrize("form", ["softmax", "sigmoid"])
+def test_other_forms_of_the_global_alignment_train(form):
+    state, metrics = one_step(replace(SMALL.objectives, global_form=form), random_batch())
+    assert np.isfinite(metrics["global"])
+    assert state.queue is None
+
+
+@pytest.mark.multiprocess
+def test_eight_devices_agree_with_one(small_corpus, small_run, tmp_path):
+    """The whole run on eight simulated devices, data parallel: the losses of one device."""
+    flag = "import os; os.environ['XLA_FLAGS'] += ' --xla_force_host_platform_device_count=8'\n"
+    process = training_process(small_corpus, tmp_path / "eight", flag, steps=4)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    one = training_process(small_corpus, tmp_path / "one", steps=4)
+    assert one.communicate()[0] and one.returncode == 0
+    for ours, theirs in zip(log(tmp_path / "eight"), log(tmp_path / "one"), strict=True):
+        for name in ("loss", "caption", "generation", "global", "hierarchical"):
+            if name in theirs:
+                np.testing.assert_allclose(ours[name], theirs[name], rtol=2e-5, err_msg=name)
+
+
+def test_schedules_rise_then_follow_their_name():
+    rate = lambda name: optimizers.schedule(OptimizerConfig(schedule=name, learning_rate=1.0, warmup_steps=10), 110)  # noqa: E731
+    for name in ("constant", "linear", "cosine", "rsqrt"):
+        warm = [float(rate(name)(step)) for step in range(10)]
+        np.testing.assert_allclose(warm, np.arange(1, 11) / 10, rtol=1e-6)
+    assert float(rate("constant")(100)) == 1.0
+    assert float(rate("linear")(59)) == pytest.approx(0.5)
+    assert float(rate("cosine")(59)) == pytest.approx(0.5)
+    assert float(rate("rsqrt")(39)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_both_optimisers_lower_the_loss(name):
+    objectives = replace(SMALL.objectives, global_form="softmax")
+    config = OptimizerConfig(name=name, learning_rate=1e-2, schedule="constant", warmup_steps=1, weight_decay=1e-3)
+    transformation = optimizers.build(config, 10)
+    mesh = make_mesh()
+    with jax.set_mesh(mesh):
+        step = make_train_step(MODEL, objectives, transformation, Starts(1, 2), mesh, 1, seed=0)
+        state = make_state(MODEL, objectives, transformation, 0)
+        losses = []
+        for _ in range(8):
+            state, metrics = step(state, random_batch())
+            losses.append(float(metrics["loss"]))
+    assert losses[-1] < losses[0] - 1
+
+
+def test_weight_decay_leaves_scales_and_temperatures_alone():
+    params = fresh_state(SMALL.objectives).params
+    mask = optimizers.decay_mask(params)
+    assert mask["transformer"]["embedding"] is True
+    assert mask["alignment"]["log_kappa"] is False
+    assert mask["transformer"]["encoder"]["final_norm"]["scale"] is False
