@@ -256,7 +256,7 @@ def tokenizer_train(
     Args:
       file: TSV, CSV, JSONL or Parquet with a column of SMILES and one of text.
       out: Folder of the tokenizer.
-      vocab_size: Ids, SMILES pieces and bytes included.
+      vocab_size: Ids at most, SMILES pieces and bytes included; a small file yields fewer.
       smiles: Column of the SMILES; found by its usual names when absent.
       text: Column of the text; found by its usual names when absent.
       seed: Of the sampling of long files.
@@ -270,7 +270,7 @@ def tokenizer_train(
             if isinstance(record, Record):
                 yield getattr(record, name)
 
-    trained = train_tokenizer(column("text"), column("smiles"), vocab_size, seed=seed)
+    trained = train_tokenizer(column("text"), column("smiles"), vocab_size, at_most=True, seed=seed)
     trained.save(out)
     print(f"{out}: {trained.vocab_size:,} ids, sha256 {trained.sha256[:16]}")
 

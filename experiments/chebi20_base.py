@@ -1,6 +1,6 @@
 """Atomas-base on all of ChEBI-20, as published (ICLR 2025): for who can reach the data set and has accelerators.
 
-The published settings: 247 M parameters and T5's vocabulary, Adam at a constant 1e-4, gradients clipped at 1, bfloat16, 8
+The published settings: 247 M parameters and T5's vocabulary, Adam at a constant 1e-4, clipping at 1, bfloat16, 8
 devices of 2 pairs, 100 epochs, seed 42, losses 1 : 10 : 1, beam search of width 5 up to 512 tokens with the momentum
 weights. What differs is what `atomas_jax` corrects: strings come at their own lengths and clusters follow them, the
 backslash can be written, both directions are learned in one run, and a molecule's other captions are no negatives. The

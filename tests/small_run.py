@@ -33,20 +33,13 @@ SMALL = Experiment(
 )
 
 CARBONS = ("C", "CC", "CCC", "CCCC", "CCCCC", "CCCCCC")
-ENDS = (
-    ("O", "alcohol"),
-    ("N", "amine"),
-    ("Cl", "chloride"),
-    ("C(=O)O", "acid"),
-    ("C#N", "nitrile"),
-    ("C=O", "aldehyde"),
-)
+ENDS = {"O": "alcohol", "N": "amine", "Cl": "chloride", "C(=O)O": "acid", "C#N": "nitrile", "C=O": "aldehyde"}
 
 
 def write_corpus(folder: Path) -> Path:
     """A prepared corpus of 36 molecules that rhyme with their captions, written without rdkit or `datasets`."""
     pairs = [(c + s, f"A {name} with {len(c)} carbon atoms in its chain.") for c in CARBONS for s, name in ENDS.items()]
-    tokenizer = train_tokenizer([t for _, t in pairs], [s for s, _ in pairs], vocab_size=600, at_most=True)
+    tokenizer = train_tokenizer([t for _, t in pairs], [s for s, _ in pairs], vocab_size=1000, at_most=True)
     order = np.random.default_rng(0).permutation(len(pairs))
     with PreparedWriter(folder) as writer:
         for place, i in enumerate(order):

@@ -153,7 +153,7 @@ def test_the_tokenizer_commands(capsys, tmp_path):
     pairs = tmp_path / "pairs.tsv"
     rows = [(r"F/C=C\F", "An alkene at 25 ℃."), ("[13CH4]", 'Methane, "heavy".')] * 20
     pairs.write_text("SMILES\tdescription\n" + "".join(f"{s}\t{t} {i}\n" for i, (s, t) in enumerate(rows)))
-    code, out, _ = atomas(capsys, "tokenizer", "train", pairs, "--out", tmp_path / "made", "--vocab-size", "640")
+    code, out, _ = atomas(capsys, "tokenizer", "train", pairs, "--out", tmp_path / "made", "--vocab-size", "1000")
     assert code == 0, out
     code, out, _ = atomas(capsys, "tokenizer", "check", pairs, "--tokenizer", tmp_path / "made")
     assert code == 0
@@ -180,7 +180,7 @@ def test_the_python_face(model):
 def test_what_the_face_refuses(model, small_run):
     with pytest.raises(UserError, match="a list of molecules is wanted, not one string"):
         model.caption("CCO")
-    with pytest.raises(UserError, match="molecule 1 .counted from 0. is empty"):
+    with pytest.raises(UserError, match=r"molecule 1 .counted from 0. is empty"):
         model.caption(["CCO", " "])
     with pytest.raises(UserError, match="no decoding setting 'beems'"):
         model.caption(["CCO"], beems=3)

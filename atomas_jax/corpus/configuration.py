@@ -175,7 +175,7 @@ class CorpusConfig:
     tokenizer: str = "train"
     """Folder of a tokenizer, or `train`: train one on this corpus's training rows."""
     vocab_size: int = 4096
-    """Ids of a tokenizer trained here."""
+    """Ids at most of a tokenizer trained here; a small corpus yields fewer."""
     tokenizer_rows: int = 200_000
     """Training rows (the first by a hash) that a tokenizer trained here sees at most."""
     spellings: int = 0

@@ -240,7 +240,7 @@ def _train_tokenizer(config, spool, routes):
     command = f"atomas prepare: vocab_size {config.vocab_size}, seed {config.seed}"
     with bar("training the tokenizer", 2 * round(rows * share), "strings") as shown:
         texts, smiles = training("text", shown), training("smiles", shown)
-        return train(texts, smiles, config.vocab_size, seed=config.seed, command=command)
+        return train(texts, smiles, config.vocab_size, at_most=True, seed=config.seed, command=command)
 
 
 # ---- second pass
