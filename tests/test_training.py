@@ -99,7 +99,7 @@ def test_training_needs_neither_rdkit_nor_datasets(small_corpus, tmp_path):
         "        if name.split('.')[0] in ('rdkit', 'datasets'): raise ModuleNotFoundError(name)\n"
         "import sys; sys.meta_path.insert(0, Blocked())\n"
     )
-    process = training_process(small_corpus, tmp_path / "bare", block, steps=2)
+    process = training_process(small_corpus, tmp_path / "bare", block, steps=2, samples=1)
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert "finished 2" in out
@@ -139,6 +139,7 @@ def test_settings_that_cannot_be(small_corpus, tmp_path):
 
 
 MODEL = with_vocabulary(replace(SMALL.model, transformer=replace(SMALL.model.transformer, dropout=0.0)), 100)
+LANGUAGE_ONLY = replace(SMALL.objectives, global_alignment=0.0, hierarchical=0.0)
 OPTIMIZER = optimizers.build(OptimizerConfig(name="adamw", schedule="constant", warmup_steps=1), 10)
 
 
@@ -165,9 +166,8 @@ def one_step(objectives, batch: Batch, accumulate: int = 1, state=None):
 
 def test_parts_of_a_batch_make_the_whole():
     """The language loss of unequal strings, accumulated over parts, is that of the whole batch, gradients included."""
-    objectives = replace(SMALL.objectives, global_alignment=0.0, hierarchical=0.0)
-    _, whole_metrics = one_step(objectives, random_batch())
-    _, parts_metrics = one_step(objectives, random_batch(), accumulate=4)
+    _, whole_metrics = one_step(LANGUAGE_ONLY, random_batch())
+    _, parts_metrics = one_step(LANGUAGE_ONLY, random_batch(), accumulate=4)
     np.testing.assert_allclose(parts_metrics["loss"], whole_metrics["loss"], rtol=1e-6)
     np.testing.assert_allclose(parts_metrics["gradient_norm"], whole_metrics["gradient_norm"], rtol=1e-5)
     assert set(parts_metrics) == {"loss", "caption", "generation", "gradient_norm", "refused"}
@@ -191,33 +191,30 @@ def test_a_non_finite_step_changes_nothing_but_the_counters():
     assert not np.array_equal(sound.params["transformer"]["embedding"], before.params["transformer"]["embedding"])
 
 
-def test_every_switch_switches_its_term_off():
-    for off, gone in (("language", "caption"), ("global_alignment", "global"), ("hierarchical", "hierarchical")):
-        _, metrics = one_step(replace(SMALL.objectives, **{off: 0.0}), random_batch())
-        assert gone not in metrics
-        assert np.isfinite(metrics["loss"])
-
-
-@pytest.mark.parametrize("form", ["softmax", "sigmoid"])
-def test_other_forms_of_the_global_alignment_train(form):
-    state, metrics = one_step(replace(SMALL.objectives, global_form=form), random_batch())
+@pytest.mark.parametrize("form", ["momentum", "softmax", "sigmoid"])
+def test_every_form_of_the_global_alignment_trains_alone(form):
+    state, metrics = one_step(
+        replace(SMALL.objectives, global_form=form, language=0.0, hierarchical=0.0), random_batch()
+    )
     assert np.isfinite(metrics["global"])
-    assert state.queue is None
+    assert set(metrics) == {"loss", "global", "gradient_norm", "refused"}
+    assert (state.queue is not None) == (form == "momentum")
 
 
 @pytest.mark.multiprocess
 def test_eight_devices_agree_with_one(small_corpus, small_run, tmp_path):
-    """The whole run on eight simulated devices, data parallel: the losses of one device."""
+    """The same run on eight simulated devices, data parallel, contrastive terms over the global batch."""
     flag = "import os; os.environ['XLA_FLAGS'] += ' --xla_force_host_platform_device_count=8'\n"
-    process = training_process(small_corpus, tmp_path / "eight", flag, steps=4)
+    process = training_process(small_corpus, tmp_path / "eight", flag)
     _, err = process.communicate()
     assert process.returncode == 0, err
-    one = training_process(small_corpus, tmp_path / "one", steps=4)
-    assert one.communicate()[0] and one.returncode == 0
-    for ours, theirs in zip(log(tmp_path / "eight"), log(tmp_path / "one"), strict=True):
+    # beyond the first validation Adam has blown float noise up
+    ours, theirs = ([line for line in log(run) if line["step"] <= 6] for run in (tmp_path / "eight", small_run))
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.keys() == other.keys()
         for name in ("loss", "caption", "generation", "global", "hierarchical"):
-            if name in theirs:
-                np.testing.assert_allclose(ours[name], theirs[name], rtol=2e-5, err_msg=name)
+            if name in other:
+                np.testing.assert_allclose(one[name], other[name], rtol=2e-5, err_msg=f"{name} at {other['step']}")
 
 
 def test_schedules_rise_then_follow_their_name():
@@ -233,13 +230,12 @@ def test_schedules_rise_then_follow_their_name():
 
 @pytest.mark.parametrize("name", ["adamw", "adafactor"])
 def test_both_optimisers_lower_the_loss(name):
-    objectives = replace(SMALL.objectives, global_form="softmax")
     config = OptimizerConfig(name=name, learning_rate=1e-2, schedule="constant", warmup_steps=1, weight_decay=1e-3)
     transformation = optimizers.build(config, 10)
     mesh = make_mesh()
     with jax.set_mesh(mesh):
-        step = make_train_step(MODEL, objectives, transformation, Starts(1, 2), mesh, 1, seed=0)
-        state = make_state(MODEL, objectives, transformation, 0)
+        step = make_train_step(MODEL, LANGUAGE_ONLY, transformation, Starts(1, 2), mesh, 1, seed=0)
+        state = make_state(MODEL, LANGUAGE_ONLY, transformation, 0)
         losses = []
         for _ in range(8):
             state, metrics = step(state, random_batch())
