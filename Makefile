@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 
-.PHONY: quickstart test test-all lint bench clean
+.PHONY: quickstart test test-all lint clean
 
 quickstart: $(VENV)/.run
 	$(BIN)/atomas run experiments/quickstart.py --run $(RUN)

@@ -7,7 +7,7 @@ from pathlib import Path
 from atomas_jax.config import Experiment, difference, from_json, to_json
 from atomas_jax.errors import UserError
 from atomas_jax.files import write_json, write_whole
-from atomas_jax.run_folder import RunFolder
+from atomas_jax.run_folder import RunFolder, read_json
 
 
 def prepare(experiment: Experiment, folder: Path, overwrite: bool = False) -> dict:
@@ -31,16 +31,18 @@ def train(experiment: Experiment, corpus_folder: Path, run_folder: Path):
     run = RunFolder(run_folder)
     model = with_vocabulary(experiment.model, corpus.tokenizer.vocab_size)
     experiment = replace(experiment, model=model)
+
+    import jax
+
+    from atomas_jax.training.loop import check
+    from atomas_jax.training.loop import train as loop
+
+    check(corpus, model, experiment.objectives, experiment.batches, experiment.training)
     if run.exists():
         _check_same(run, experiment, corpus)
     else:
         _start(run, experiment, corpus, corpus_folder)
-
-    import jax
-
-    from atomas_jax.training.loop import train as loop
-
-    run.write_versions([device.device_kind for device in jax.devices()])
+        run.write_versions([device.device_kind for device in jax.devices()])
     return loop(
         run, corpus, model, experiment.objectives, experiment.batches, experiment.optimizer, experiment.training,
         write_samples=_sampler(run, experiment, corpus),
@@ -50,27 +52,50 @@ def train(experiment: Experiment, corpus_folder: Path, run_folder: Path):
 def _start(run: RunFolder, experiment: Experiment, corpus, corpus_folder: Path) -> None:
     run.claim()
     corpus.tokenizer.save(run.tokenizer)
-    write_json(run.corpus, {"folder": str(corpus_folder), "manifest": corpus.manifest})
+    write_json(run.corpus, {"folder": str(Path(corpus_folder).resolve()), "manifest": corpus.manifest})
     write_json(run.config, to_json(experiment))  # last: it makes the folder a run folder
 
 
+FREE = {
+    "training": (
+        "log_every", "validate_every", "validation_pairs", "samples", "save_every", "save_minutes", "keep", "best",
+        "refusals", "tensorboard",
+    ),
+    "batches": ("workers",),
+}  # fmt: skip
+"""Settings that change no step: they may differ between the calls that make up a run, like all of decoding and
+evaluation."""
+
+
 def _check_same(run: RunFolder, experiment: Experiment, corpus) -> None:
+    """Refuse to go on with other settings or another corpus; note the free settings that changed."""
     begun = from_json(run.read_config(), str(run.config))
-    # these change no step: they may differ between the calls that make up a run
-    free = ("log_every", "save_every", "save_minutes", "keep", "samples", "tensorboard")
-    neutral = {name: getattr(begun.training, name) for name in free}
+    neutral = {
+        group: replace(getattr(experiment, group), **{name: getattr(getattr(begun, group), name) for name in names})
+        for group, names in FREE.items()
+    }
     asked = replace(
-        experiment, training=replace(experiment.training, **neutral), evaluation=begun.evaluation,
-        decoding=begun.decoding, corpus=begun.corpus, name=begun.name,
-    )  # fmt: skip
+        experiment,
+        **neutral,
+        evaluation=begun.evaluation,
+        decoding=begun.decoding,
+        corpus=begun.corpus,
+        name=begun.name,
+    )
     if changed := difference(begun, asked):
         raise UserError(
             f"{run.path} holds a run with other settings ({'; '.join(changed[:3])}): resume it with its own, "
             f"or name another --run"
         )
-    before = json.loads(run.corpus.read_text())["manifest"]
-    if before != json.loads(json.dumps(corpus.manifest)):
+    before = read_json(run.corpus)["manifest"]
+    if _content(before) != _content(corpus.manifest):
         raise UserError(f"{run.path} was begun on another corpus: resume it with that one, or name another --run")
+    write_json(run.config, to_json(replace(experiment, corpus=begun.corpus, name=begun.name)))
+
+
+def _content(manifest: dict) -> tuple:
+    """What makes two prepared corpora the same: the bytes of the splits and the tokenizer."""
+    return {name: split["sha256"] for name, split in manifest["splits"].items()}, manifest["tokenizer"]["sha256"]
 
 
 def _sampler(run: RunFolder, experiment: Experiment, corpus):

@@ -31,7 +31,6 @@ experiment = Experiment(
         validation=(Source("chebi20", split="validation"),),
         test=(Source("chebi20", split="test"),),
         tokenizer=os.environ.get("T5_SPIECE_MODEL", "spiece.model"),
-        spellings=2,
     ),
     model=replace(BASE, transformer=replace(BASE.transformer, dtype="bfloat16", remat="dots")),
     objectives=ObjectiveConfig(),

@@ -1,6 +1,7 @@
-"""Training: resumed equals small_run, refused steps change nothing, parts add up to the whole, devices agree."""
+"""Training: resumed equals undisturbed, refused steps change nothing, parts add up to the whole, devices agree."""
 
 import json
+import random
 import signal
 import time
 from dataclasses import replace
@@ -43,28 +44,29 @@ def log(run: Path) -> list[dict]:
 @pytest.mark.multiprocess
 @pytest.mark.parametrize("after", [4, 7])
 def test_killed_and_resumed_equals_undisturbed(small_corpus, small_run, tmp_path, after):
-    """SIGKILL once the log has reached a step, wherever the process then is: in a step, a validation or a save."""
+    """SIGKILL at a random moment after a step: within a step, a validation or a save."""
     run = tmp_path / "killed"
-    process = training_process(small_corpus, run, log_every=1)
+    process = training_process(small_corpus, run)
     deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         written = (run / "log.jsonl").read_text() if (run / "log.jsonl").exists() else ""
         if any(f'"step": {step},' in written for step in range(after, 13)):
             break
         time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.2))
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "it was over before it could be killed"
-    resumed = training_process(small_corpus, run, log_every=1)
+    resumed = training_process(small_corpus, run)
     out, err = resumed.communicate()
     assert resumed.returncode == 0, err
     assert "finished 12" in out
     for ours, theirs in zip(arrays(run, 12), arrays(small_run, 12), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    steps = [line["step"] for line in log(run) if line["kind"] == "train"]
-    assert steps == sorted(set(steps)), "a step was logged twice"
-    of = lambda path: [line for line in log(path) if line["kind"] == "validation"]  # noqa: E731
-    assert of(run) == of(small_run)
+    assert log(run) == log(small_run)
+    assert [entry.name for entry in (run / "best").iterdir()] == [
+        entry.name for entry in (small_run / "best").iterdir()
+    ]
 
 
 @pytest.mark.multiprocess
@@ -119,7 +121,7 @@ def test_the_run_folder_explains_itself(small_run):
     ):
         assert (small_run / name).exists(), name
     lines = log(small_run)
-    assert [line["step"] for line in lines if line["kind"] == "train"] == [2, 4, 6, 8, 10, 12]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 13))
     for name in ("loss", "caption", "generation", "global", "hierarchical", "hierarchical_2", "gradient_norm"):
         assert np.isfinite(lines[0][name]), name
     validations = [line for line in lines if line["kind"] == "validation"]
@@ -133,9 +135,38 @@ def test_another_experiment_in_the_same_folder_is_refused(small_corpus, small_ru
         jobs.train(with_training(steps=13), small_corpus, small_run)
 
 
-def test_settings_that_cannot_be(small_corpus, tmp_path):
-    with pytest.raises(UserError, match=r"batches\.pairs = 8 is not divisible by training.accumulate"):
-        jobs.train(with_training(accumulate=3), small_corpus, tmp_path / "run")
+def test_a_second_call_on_a_finished_run_changes_nothing(small_corpus, small_run):
+    before = log(small_run)
+    outcome = jobs.train(SMALL, small_corpus, small_run)
+    assert (outcome.step, outcome.finished) == (12, True)
+    assert log(small_run) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"accumulate": 3}, "batches.pairs = 8 is not divisible by training.accumulate"),
+        ({"best": "langauge"}, "training.best = 'langauge' is no validation metric: choose one of caption"),
+        ({"steps": 0}, "training.steps = 0: it must be at least 1"),
+    ],
+)
+def test_settings_that_cannot_be_leave_no_run_behind(small_corpus, tmp_path, changes, told):
+    with pytest.raises(UserError) as refused:
+        jobs.train(with_training(**changes), small_corpus, tmp_path / "run")
+    assert told in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_checkpoint_is_one_line(small_corpus, small_run, tmp_path):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(small_run, broken)
+    for path in (broken / "checkpoints" / "12" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(UserError, match="checkpoint 12 cannot be restored"):
+        jobs.train(with_training(), small_corpus, broken)
 
 
 MODEL = with_vocabulary(replace(SMALL.model, transformer=replace(SMALL.model.transformer, dropout=0.0)), 100)

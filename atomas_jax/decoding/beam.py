@@ -6,11 +6,11 @@ do not end run on. The search of a string stops when its best running beam, at i
 the worst of N ended ones (or, with early stopping, when N have ended).
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from atomas_jax.decoding.loop import EOS_ID, PAD_ID, Decoded, Request, capacities, run
@@ -22,7 +22,8 @@ _NEVER = -1e9
 """Score of a place not filled. Finite, as in Hugging Face, where it is added and compared."""
 
 
-@struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class _Beams:
     last: Int[Array, " R"]
     running: Int[Array, "B N L"]

@@ -5,11 +5,11 @@ string, V vocabulary, D width.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from atomas_jax.model.incremental import Cache, grow
@@ -19,7 +19,8 @@ EOS_ID = 1
 _FIRST_CAPACITY = 64
 
 
-@struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Request:
     """What to continue: encoded strings and, for each, what may be written."""
 
@@ -37,7 +38,8 @@ class Request:
     """Random key of the whole list; only sampling uses it."""
 
 
-@struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Decoded:
     """Strings written, for each input the best (beam) or the first drawn (sample) first."""
 

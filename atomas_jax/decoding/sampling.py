@@ -1,10 +1,10 @@
 """Greedy decoding and sampling: every row goes its own way."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from atomas_jax.decoding.loop import EOS_ID, PAD_ID, Decoded, Request, capacities, row_keys, run
@@ -13,7 +13,8 @@ from atomas_jax.model.configuration import T5Config
 from atomas_jax.model.incremental import decode_step, init_cache, step_weights
 
 
-@struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class _Rows:
     last: Int[Array, " R"]
     tokens: Int[Array, "R L"]

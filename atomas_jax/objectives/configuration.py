@@ -32,7 +32,8 @@ class ObjectiveConfig:
     queue_size: int = 13_200
     """Past momentum features kept as further negatives, in pairs."""
     momentum: float = 0.995
-    """Share of the old weights in the momentum copy at each step."""
+    """Share of the old weights in the momentum copy at each step. The copy makes the keys of the "momentum" form, and
+    in any form it is what a run saves to be used: it follows the parameters up to the step before."""
     soft_target: float = 0.4
     """Share of the target that is the momentum copy's own softmax; the rest is one-hot."""
     duplicates: Duplicates = "mask"
@@ -46,12 +47,12 @@ class ObjectiveConfig:
     def __post_init__(self):
         for name in ("language", "global_alignment", "hierarchical", "caption", "generation", "z_loss"):
             if getattr(self, name) < 0:
-                raise UserError(f"objective.{name} = {getattr(self, name)} is negative: use 0 to switch a term off")
+                raise UserError(f"objectives.{name} = {getattr(self, name)} is negative: use 0 to switch a term off")
         for name in ("momentum", "soft_target", "label_smoothing"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"objective.{name} = {getattr(self, name)} is not between 0 and 1")
+                raise UserError(f"objectives.{name} = {getattr(self, name)} is not between 0 and 1")
         if self.queue_size < 1:
-            raise UserError(f"objective.queue_size = {self.queue_size}: the queue needs at least one entry")
+            raise UserError(f"objectives.queue_size = {self.queue_size}: the queue needs at least one entry")
 
     @property
     def uses_queue(self) -> bool:

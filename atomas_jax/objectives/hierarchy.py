@@ -74,7 +74,8 @@ def similarity(text: Level, smiles: Level, block_elements: int = BLOCK_ELEMENTS)
 
 def interaction(text: Level, smiles: Level) -> jax.Array:
     """`similarity` of unit tokens [A, T, D] with [B, S, D], all at once: float32 [A, B]."""
-    cosines = jnp.einsum("atd,bsd->atbs", text.tokens, smiles.tokens)
+    # full float32: an accelerator's default leaves 1e-3, which kappa multiplies and the maxima choose by
+    cosines = jnp.einsum("atd,bsd->atbs", text.tokens, smiles.tokens, precision=jax.lax.Precision.HIGHEST)
     best_atom = jnp.where(smiles.mask, cosines, BELOW_ALL).max(3)
     best_word = jnp.where(text.mask[:, :, None, None], cosines, BELOW_ALL).max(1)
     of_words = jnp.einsum("at,atb->ab", text.omega, best_atom)

@@ -1,6 +1,7 @@
 """Checkpoints by Orbax: the latest states to resume from, the best weights to use."""
 
 import logging
+import math
 from pathlib import Path
 
 import jax
@@ -37,6 +38,7 @@ class Checkpoints:
 
     def save(self, step: int, weights, state) -> None:
         """Save in the background; returns once the arrays are copied."""
+        self._best.wait_until_finished()  # a checkpoint says that everything up to its step is on disk
         if step != self._latest.latest_step():
             self._latest.save(
                 step,
@@ -97,7 +99,9 @@ class Checkpoints:
 
 
 def is_better(metric: str, value: float, than: float) -> bool:
-    """Shares (accuracies, R1, MRR) are better the higher they are, losses the lower."""
+    """Shares (accuracies, R1, MRR) are better the higher they are, losses the lower; anything beats not a number."""
+    if math.isnan(value) or math.isnan(than):
+        return not math.isnan(value)
     return value > than if metric.endswith(("accuracy", "R1", "MRR")) else value < than
 
 

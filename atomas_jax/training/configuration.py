@@ -18,6 +18,7 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     """Decoupled, on kernels and embeddings only; multiplied by the learning rate."""
     beta1: float = 0.9
+    """Of AdamW, as the next two; Adafactor has its own (T5X's)."""
     beta2: float = 0.98
     epsilon: float = 1e-8
     clip: float = 1.0
@@ -31,7 +32,8 @@ class TrainingConfig:
     steps: int = 1000
     """Optimiser steps in all."""
     seed: int = 42
-    """Every random choice of a run is a function of this and the step."""
+    """Every random choice of a run is a function of this and the step (for dropout: on one kind of device and one
+    version of jax)."""
     accumulate: int = 1
     """Parts a batch is cut into, one after another, to save memory; must divide batches.pairs. The language loss
     stays that of the whole batch; the alignments compare the pairs of one part with each other and with the queue."""

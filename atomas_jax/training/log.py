@@ -1,6 +1,7 @@
 """The run's log: JSON lines as the truth, TensorBoard events beside them."""
 
 import json
+import math
 import time
 
 from atomas_jax.files import write_whole
@@ -25,9 +26,11 @@ class Log:
             self._events = SummaryWriter(str(run.tensorboard), purge_step=resume_step + 1 if resume_step else None)
 
     def write(self, step: int, kind: str, values: dict) -> None:
-        """One line. `kind` is "train", "validation" or "event"; `values` are numbers or short strings."""
-        line = {"step": step, "kind": kind, "time": round(time.time(), 3), **values}
-        self._file.write(json.dumps(line) + "\n")
+        """One line. `kind` is "train", "validation" or "event"; `values` are numbers (null where not
+        finite) or short strings."""
+        finite = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in values.items()}
+        line = {"step": step, "kind": kind, "time": round(time.time(), 3), **finite}
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
         if self._events:
             for name, value in values.items():

@@ -25,7 +25,7 @@ from atomas_jax.training.log import Log
 from atomas_jax.training.partitioning import batch_sharding, make_mesh
 from atomas_jax.training.state import TrainState, make_state, sharded_state
 from atomas_jax.training.step import make_train_step, make_validation_step
-from atomas_jax.training.validation import Validation
+from atomas_jax.training.validation import Validation, metric_names
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def train(
     the same parameters as one that was not. `write_samples(step, parameters)` is called at each validation.
 
     Raises:
-      UserError: settings that cannot be, a corpus without training rows, `training.refusals` non-finite steps in a row.
+      UserError: what `check` raises, a damaged checkpoint, `training.refusals` non-finite steps in a row.
     """
-    _check(batches, training, len(jax.devices()))
+    check(corpus, model, objectives, batches, training)
     mesh = make_mesh()
     tokenizer = corpus.tokenizer
     starts = Starts(text=tokenizer.text_start_id, smiles=tokenizer.smiles_start_id)
@@ -64,28 +64,29 @@ def train(
     schedule = Schedule(split, batches, training.seed)
     transformation = optimizers.build(optimizer, training.steps)
     abstract, make = sharded_state(mesh, lambda: make_state(model, objectives, transformation, training.seed))
-    checkpoints = Checkpoints(run, training.keep, training.best)
     validation = None
     if "validation" in corpus.splits and len(corpus.split("validation")):
         step_function = make_validation_step(model, objectives, starts)
         held_out = corpus.split("validation")
         validation = Validation(held_out, step_function, batches, training.validation_pairs, batch_sharding(mesh))
-    with jax.set_mesh(mesh):
-        start = checkpoints.latest_step() or 0
-        state = _restore(checkpoints, start, abstract) if start else make()
-        log = Log(run, start, training.tensorboard)
-        step = make_train_step(model, objectives, transformation, starts, mesh, training.accumulate, training.seed)
-        rate = optimizers.schedule(optimizer, training.steps)
-        loop = _Loop(training, checkpoints, log, validation, write_samples, rate, batches.pairs)
-        try:
+    checkpoints = Checkpoints(run, training.keep, training.best)
+    log = None
+    try:
+        with jax.set_mesh(mesh):
+            start = checkpoints.latest_step() or 0
+            state = _restore(checkpoints, start, abstract) if start else make()
+            log = Log(run, start, training.tensorboard)
+            step = make_train_step(model, objectives, transformation, starts, mesh, training.accumulate, training.seed)
+            rate = optimizers.schedule(optimizer, training.steps)
+            loop = _Loop(training, checkpoints, log, validation, write_samples, rate, batches.pairs)
             with _stop_signals() as stopping, progress.bar("train", training.steps, "steps", start) as bar:
                 bar.print(_summary(schedule, split, batches, start))
                 stream = training_batches(split, schedule, batches, training.seed, start, training.steps)
-                return loop.run(
-                    state, start, (jax.device_put(b, batch_sharding(mesh)) for b in stream), step, bar, stopping
-                )
-        finally:
-            checkpoints.close()
+                placed = (jax.device_put(batch, batch_sharding(mesh)) for batch in stream)
+                return loop.run(state, start, placed, step, bar, stopping)
+    finally:
+        checkpoints.close()
+        if log:
             log.close()
 
 
@@ -103,18 +104,20 @@ class _Loop:
             state, metrics = step(state, batch)
             window.append(metrics)
             bar.advance()  # of steps handed to the device: it may be a few behind
-            last = done == self.training.steps
-            if done % self.training.log_every == 0 or last:  # the only place that waits for the device
+            last, stop = done == self.training.steps, stopping()
+            saving = last or stop or self._save_is_due(done)
+            # a checkpoint closes the window too: a resumed run starts with an empty one
+            if saving or done % self.training.log_every == 0:  # the only place that waits for the device
                 in_a_row = int(state.refused)
-                note = self._log_window(done, window, time.monotonic() - window_start, in_a_row)
-                bar.advance(0, note)
+                bar.advance(0, self._log_window(done, window, time.monotonic() - window_start, in_a_row))
                 window, window_start = [], time.monotonic()
             if last or (self.training.validate_every and done % self.training.validate_every == 0):
+                began = time.monotonic()
                 self._validate(done, state, bar)
-                window_start = time.monotonic()
-            if last or stopping() or self._save_is_due(done):
+                window_start += time.monotonic() - began
+            if saving:
                 self._save(done, state)
-            if stopping() and not last:
+            if stop and not last:
                 return Outcome(done, finished=False)
         return Outcome(done, finished=True)
 
@@ -145,10 +148,6 @@ class _Loop:
             return
         metrics = self.validation(state.average)
         self.log.write(done, "validation", metrics)
-        if self.training.best not in metrics:
-            raise UserError(
-                f"training.best = {self.training.best!r} is no validation metric: choose one of {', '.join(metrics)}"
-            )
         best = self.checkpoints.save_if_best(done, state.average, metrics)
         shown = ("caption", "generation", "text_to_molecule_MRR")
         line = "  ".join(f"{name} {metrics[name]:.3f}" for name in shown if name in metrics)
@@ -177,15 +176,33 @@ def _restore(checkpoints: Checkpoints, step: int, abstract: TrainState) -> Train
     return TrainState(average=average, **{"queue": None, **rest})
 
 
-def _check(batches: BatchConfig, training: TrainingConfig, devices: int) -> None:
+def check(
+    corpus: PreparedCorpus,
+    model: ModelConfig,
+    objectives: ObjectiveConfig,
+    batches: BatchConfig,
+    training: TrainingConfig,
+) -> None:
+    """Raise UserError for what would stop this training later, before anything is written."""
     for name in ("steps", "accumulate", "log_every", "save_every", "keep"):
         if getattr(training, name) < 1:
             raise UserError(f"training.{name} = {getattr(training, name)}: it must be at least 1")
+    devices = len(jax.devices())
     if batches.pairs % (training.accumulate * devices):
         raise UserError(
             f"batches.pairs = {batches.pairs} is not divisible by training.accumulate x devices = "
             f"{training.accumulate} x {devices}"
         )
+    if jax.process_count() > 1:
+        raise UserError(f"training runs in one process; {jax.process_count()} were started")
+    Schedule(corpus.split("train"), batches, training.seed)
+    if "validation" in corpus.splits:
+        held_out = corpus.split("validation")
+        if len(held_out) and not (held_out.smiles_length <= batches.max_smiles).any():
+            raise UserError(f"no validation pair has at most batches.max_smiles = {batches.max_smiles} SMILES tokens")
+    names = metric_names(objectives, len(model.alignment.ratios) + 1)
+    if training.best not in names:
+        raise UserError(f"training.best = {training.best!r} is no validation metric: choose one of {', '.join(names)}")
 
 
 def _summary(schedule: Schedule, split, batches: BatchConfig, start: int) -> str:

@@ -24,7 +24,12 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
 
 def decay_mask(params) -> dict:
     """True where weight decay applies, by the parameter's own name."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in DECAYED, params)
+
+    def decays(path, _) -> bool:
+        names = [step.key for step in path]
+        return names[-1] in DECAYED and "relative_bias" not in names
+
+    return jax.tree_util.tree_map_with_path(decays, params)
 
 
 def build(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
@@ -35,5 +40,7 @@ def build(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
             rate, config.beta1, config.beta2, config.epsilon, weight_decay=config.weight_decay, mask=decay_mask
         )
     else:
-        update = optax.adafactor(rate, weight_decay_rate=config.weight_decay or None, weight_decay_mask=decay_mask)
+        # optax adds this decay after the learning rate is applied, AdamW's before: the rate makes them the same
+        decay = (lambda step: config.weight_decay * rate(step)) if config.weight_decay else None
+        update = optax.adafactor(rate, weight_decay_rate=decay, weight_decay_mask=decay_mask)
     return optax.chain(optax.clip_by_global_norm(config.clip), update) if config.clip else update

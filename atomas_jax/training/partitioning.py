@@ -1,13 +1,10 @@
-"""Where arrays live: the mesh, the rules from logical axes to mesh axes, and shardings of whole states."""
+"""Where arrays live: batches split over the devices, everything else on each of them."""
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 MESH_AXES = ("data",)
-
-RULES: dict[str, str | None] = {"batch": "data"}
-"""Mesh axis of each logical axis; a logical axis that is not named here is replicated."""
 
 
 def make_mesh() -> Mesh:
@@ -23,4 +20,4 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Rows split over the devices."""
-    return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
+    return NamedSharding(mesh, PartitionSpec("data"))

@@ -1,6 +1,7 @@
 """The training state: everything a resumed run needs beside its settings and the corpus."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ def make_state(
     return TrainState(zero, params, jax.tree.map(jnp.copy, params), optimizer.init(params), queue, zero + 0)
 
 
-def sharded_state(mesh: Mesh, make) -> tuple[TrainState, TrainState]:
+def sharded_state(mesh: Mesh, make: Callable[[], TrainState]) -> tuple[TrainState, Callable[[], TrainState]]:
     """(abstract state with shardings, function-made state) of `make()` on a mesh; nothing is made on one device
     first."""
     abstract = jax.eval_shape(make)

@@ -15,7 +15,7 @@ from atomas_jax.objectives.configuration import ObjectiveConfig
 from atomas_jax.objectives.contrast import Queue, enqueue
 from atomas_jax.objectives.language import TokenLoss, token_loss
 from atomas_jax.objectives.total import joint_loss
-from atomas_jax.training.partitioning import batch_sharding
+from atomas_jax.training.partitioning import batch_sharding, replicated
 from atomas_jax.training.state import TrainState
 
 Metrics = dict[str, jax.Array]
@@ -68,7 +68,8 @@ def make_train_step(
         metrics = {"loss": total, **terms, "gradient_norm": norm, "refused": 1 - sound.astype(jnp.float32)}
         return TrainState(state.step + 1, *kept, refused), metrics
 
-    return jax.jit(step, donate_argnums=0)
+    # said, not left to the compiler: a state that came back laid out otherwise would compile the next step again
+    return jax.jit(step, donate_argnums=0, out_shardings=replicated(mesh))
 
 
 def accumulated(loss, params, batch: Batch, momentum, queue, key, parts: int):
@@ -81,25 +82,16 @@ def accumulated(loss, params, batch: Batch, momentum, queue, key, parts: int):
     def split(array):  # rows of a part lie `parts` apart, so that a sharded batch stays spread over the devices
         return array.reshape(-1, parts, *array.shape[1:]).swapaxes(0, 1)
 
-    def add(sums, part):
+    def one(part):
         index, rows, momentum_rows = part
         (total, terms), gradients = gradient(params, rows, momentum_rows, queue, jax.random.fold_in(key, index))
-        return jax.tree.map(jnp.add, sums, (gradients, total, terms)), None
+        return gradients, total, terms
 
     inputs = (jnp.arange(parts), *jax.tree.map(split, (batch, momentum)))
-    shapes = jax.eval_shape(
-        lambda part: add_shapes(gradient, params, part, queue, key), jax.tree.map(lambda x: x[0], inputs)
-    )
+    shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], inputs))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    sums, _ = jax.lax.scan(add, zeros, inputs)
+    sums, _ = jax.lax.scan(lambda sums, part: (jax.tree.map(jnp.add, sums, one(part)), None), zeros, inputs)
     return jax.tree.map(lambda x: x / parts, sums)
-
-
-def add_shapes(gradient, params, part, queue, key):
-    """What one part gives, in the order `accumulated` sums it."""
-    _, rows, momentum = part
-    (total, terms), gradients = gradient(params, rows, momentum, queue, key)
-    return gradients, total, terms
 
 
 def run(network: Atomas, params, batch: Batch, objectives: ObjectiveConfig, starts: Starts, key=None) -> Outputs:

@@ -10,6 +10,20 @@ from atomas_jax.batching.batches import validation_batches
 from atomas_jax.batching.configuration import BatchConfig
 from atomas_jax.corpus.prepared import Split
 from atomas_jax.evaluation.ranking import rank_embeddings
+from atomas_jax.objectives.configuration import ObjectiveConfig
+
+
+def metric_names(objectives: ObjectiveConfig, levels: int) -> list[str]:
+    """Names of the metrics `Validation` gives for an objective with so many levels of hierarchy."""
+    directions = [name for name in ("caption", "generation") if objectives.language * getattr(objectives, name)]
+    names = [*directions, *(f"{name}_accuracy" for name in directions)] + ["language"] * bool(directions)
+    if objectives.global_alignment:
+        names.append("global")
+    if objectives.hierarchical:
+        names += ["hierarchical", *(f"hierarchical_{level}" for level in range(levels))]
+    if objectives.global_alignment or objectives.hierarchical:
+        names += [f"{way}_{rank}" for way in ("text_to_molecule", "molecule_to_text") for rank in ("R1", "MRR")]
+    return names
 
 
 class Validation:
