@@ -73,6 +73,48 @@ class RunFolder:
         write_json(self.versions, {"python": platform.python_version(), **versions, "devices": devices})
 
 
+def saved_steps(folder: Path) -> list[int]:
+    """Steps with a complete checkpoint in a folder of checkpoints, ascending."""
+    found = [entry for entry in folder.glob("*") if entry.name.isdigit() and (entry / "weights").is_dir()]
+    return sorted(int(entry.name) for entry in found)
+
+
+def find_checkpoint(run: RunFolder, which: str) -> tuple[Path, int]:
+    """Folder and step of a checkpoint: `which` is "best", "latest" or a step that was kept.
+
+    "best" falls back to the latest where no validation has been run. Raises UserError when there is none such.
+    """
+    latest, best = saved_steps(run.checkpoints), saved_steps(run.best)
+    if which == "best" and best:
+        return run.best.absolute() / str(best[-1]), best[-1]
+    if which in ("best", "latest") and latest:
+        return run.checkpoints.absolute() / str(latest[-1]), latest[-1]
+    if which.isdecimal() and int(which) in latest:
+        return run.checkpoints.absolute() / str(int(which)), int(which)
+    have = ", ".join(map(str, latest)) or "none"
+    raise UserError(f"{run.path} has no checkpoint {which!r}; steps saved: {have}")
+
+
+def read_log(path: str | Path) -> list[dict]:
+    """The entries of a log.jsonl, each with an int "step". A line cut short by a kill is left out.
+
+    Raises UserError for a file that cannot be read.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"cannot read the log {path}: {error.strerror}") from None
+    entries = []
+    for line in text.split("\n"):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+            entries.append(entry)
+    return entries
+
+
 def _version(name: str) -> str:
     try:
         return metadata.version(name)

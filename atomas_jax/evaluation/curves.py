@@ -1,7 +1,6 @@
 """Training curves from a run's log, as SVG that takes its colours from the page it stands in."""
 
 import io
-import json
 import math
 from collections import defaultdict
 from pathlib import Path
@@ -11,18 +10,23 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from atomas_jax.errors import UserError
+from atomas_jax import run_folder
 
 Series = dict[tuple[str, str], list[tuple[int, float]]]
 """(kind, name) to (step, value) pairs in order of step; kind is "train" or "validation"."""
 
 PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Total loss", ("loss",)),
-    ("Language loss", ("language_caption", "language_molecule", "language")),
-    ("Alignment loss", ("global", "hierarchy")),
-    ("Hierarchy by level", ("level0", "level1", "level2")),
+    ("Language loss", ("caption", "generation", "language")),
+    ("Tokens predicted right", ("caption_accuracy", "generation_accuracy")),
+    ("Alignment loss", ("global", "hierarchical")),
+    ("Hierarchical alignment by level", ("hierarchical_0", "hierarchical_1", "hierarchical_2")),
+    ("Retrieval: R@1", ("text_to_molecule_R1", "molecule_to_text_R1")),
+    ("Retrieval: mean reciprocal rank", ("text_to_molecule_MRR", "molecule_to_text_MRR")),
     ("Learning rate", ("learning_rate",)),
+    ("Gradient norm", ("gradient_norm",)),
     ("Pairs per second", ("pairs_per_second",)),
+    ("Refused steps", ("refused",)),
 )
 _BOOKKEEPING = {"step", "kind", "time"}
 # Placeholders matplotlib can draw with; the page's own colours replace them.
@@ -33,18 +37,8 @@ _VARIABLES = {_INK: "var(--muted)", _FAINT: "var(--line)", **dict(zip(_LINES, ("
 def read_log(path: str | Path) -> Series:
     """Every numeric series of a `log.jsonl`. A line cut short by a kill, and values that are not finite, are left
     out; of a step logged twice (a resumed run) the later line counts. Raises `UserError` for a missing file."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"cannot read the log {path}: {error.strerror}") from None
     found: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
-            continue
+    for entry in run_folder.read_log(path):
         for name, value in entry.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if name not in _BOOKKEEPING and number and math.isfinite(value):
