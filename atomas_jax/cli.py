@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from atomas_jax.errors import UserError
 
@@ -39,14 +40,24 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = dispatch(arguments[0], arguments[1:])
     except UserError as error:
-        print(f"atomas {arguments[0]}: {error}", file=sys.stderr)
-        code = 2
+        code = _refuse(arguments[0], str(error))
     except BrokenPipeError:
         code = 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        code = _refuse(arguments[0], f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         print(f"atomas {arguments[0]}: interrupted", file=sys.stderr)
         code = 130
     sys.exit(code or 0)
+
+
+def _refuse(command: str, message: str) -> int:
+    """Say in one line what is wrong; returns the exit code."""
+    line = re.sub(r"\s*[\r\n\v\f\x85\u2028\u2029]+\s*", " ", message.strip())
+    print(f"atomas {command}: {line}", file=sys.stderr)
+    return 2
 
 
 def dispatch(command: str, arguments: list[str]) -> int | None:
@@ -82,8 +93,14 @@ def _experiment_command(command: str, arguments: list[str]) -> int | None:
     from atomas_jax import commands
     from atomas_jax.config import Experiment, find_experiment
 
-    given = arguments[0] if arguments and not arguments[0].startswith("-") else None
-    default = find_experiment(given) if given else Experiment()
+    if arguments and not arguments[0].startswith("-"):
+        default = find_experiment(arguments[0])
+    elif {"-h", "--help"} & set(arguments):
+        default = Experiment()
+    else:
+        # an option's value cannot be told from a name before the settings are known, and they hang on the name
+        folder = "--out" if command == "prepare" else "--run"
+        raise UserError(f"name the experiment first: atomas {command} EXPERIMENT {folder} ...")
     function = {"prepare": commands.prepare, "train": commands.train, "run": commands.run}[command]
     return call(function(default), arguments, f"atomas {command}")
 
@@ -94,12 +111,35 @@ def call(function: Callable, arguments: list[str], program: str):
     try:
         # tyro prints its errors in boxes of many lines; ours are one
         with contextlib.redirect_stderr(said):
-            parsed = tyro.cli(_parser_of(function), args=arguments, prog=program, description=function.__doc__)
+            parsed = tyro.cli(
+                _parser_of(function), args=arguments, prog=program, description=function.__doc__, registry=_registry()
+            )
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise UserError(_one_line(said.getvalue(), program)) from None
     return function(**parsed)
+
+
+def _registry() -> ConstructorRegistry:
+    """How tyro reads our own types: a source is one word, so that lists of them can be given."""
+    from atomas_jax.corpus.configuration import Source
+
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def _(wanted: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+        if wanted.type is not Source:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="FILE[,SETTING=VALUE...]",
+            instance_from_str=lambda words: Source.parse(words[0]),
+            is_instance=lambda value: isinstance(value, Source),
+            str_from_instance=lambda source: [source.word],
+        )
+
+    return registry
 
 
 def _parser_of(function: Callable) -> Callable:

@@ -1,21 +1,24 @@
 """What each subcommand does with its parsed arguments. Signatures are the command line: names, types, defaults,
 help."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TextIO
 
 import tyro
 from tyro.conf import Positional
 
 from atomas_jax import progress
-from atomas_jax.config import EvaluationConfig, Experiment
+from atomas_jax.config import DecodingOverrides, EvaluationConfig, Experiment
 from atomas_jax.errors import UserError
 
 Unprefixed = tyro.conf.arg(name="")
+SHIPPED_TOKENIZER = Path(__file__).parents[1] / "tokenizers" / "atomas-embedded"
+"""There in a checkout of the project."""
 
 
 def prepare(default: Experiment) -> Callable:
@@ -128,12 +131,8 @@ def caption(
     file: Path | None = None,
     out: Path | None = None,
     checkpoint: str = "best",
-    method: Literal["greedy", "sample", "beam"] | None = None,
-    max_length: int | None = None,
-    temperature: float | None = None,
-    results: int | None = None,
-    seed: int | None = None,
     batch_size: int = 64,
+    decoding: Annotated[DecodingOverrides, Unprefixed] = DecodingOverrides(),  # noqa: B008  (frozen)
 ) -> None:
     """Captions for SMILES. Output: tab-separated lines of input and caption, in input order.
 
@@ -143,15 +142,9 @@ def caption(
       file: One SMILES a line; "-" is standard input.
       out: File to write; standard output when absent.
       checkpoint: best, latest, or a step that was kept.
-      method: How to decode; the run's own setting when absent, as for the following.
-      max_length: Longest caption in tokens.
-      temperature: Of sampling.
-      results: Captions for each molecule.
-      seed: Of sampling.
       batch_size: Strings decoded together.
     """
-    settings = _given(method=method, max_length=max_length, temperature=temperature, results=results, seed=seed)
-    _rewrite(run, "write_captions", "caption", molecules, file, out, checkpoint, batch_size, settings)
+    _rewrite(run, "write_captions", "caption", molecules, file, out, checkpoint, batch_size, decoding)
 
 
 def generate(
@@ -160,12 +153,8 @@ def generate(
     file: Path | None = None,
     out: Path | None = None,
     checkpoint: str = "best",
-    method: Literal["greedy", "sample", "beam"] | None = None,
-    max_length: int | None = None,
-    temperature: float | None = None,
-    results: int | None = None,
-    seed: int | None = None,
     batch_size: int = 64,
+    decoding: Annotated[DecodingOverrides, Unprefixed] = DecodingOverrides(),  # noqa: B008  (frozen)
 ) -> None:
     """SMILES for texts. Output: tab-separated lines of text and SMILES, in input order.
 
@@ -175,15 +164,9 @@ def generate(
       file: One description a line; "-" is standard input.
       out: File to write; standard output when absent.
       checkpoint: best, latest, or a step that was kept.
-      method: How to decode; the run's own setting when absent, as for the following.
-      max_length: Longest SMILES in tokens.
-      temperature: Of sampling.
-      results: SMILES for each text.
-      seed: Of sampling.
       batch_size: Strings decoded together.
     """
-    settings = _given(method=method, max_length=max_length, temperature=temperature, results=results, seed=seed)
-    _rewrite(run, "write_molecules", "generate", texts, file, out, checkpoint, batch_size, settings)
+    _rewrite(run, "write_molecules", "generate", texts, file, out, checkpoint, batch_size, decoding)
 
 
 def retrieve(
@@ -210,18 +193,19 @@ def retrieve(
     """
     from atomas_jax.trained import load
 
-    asked = list(_lines(queries, file, "queries"))
+    if k < 1:
+        raise UserError(f"-k is {k}: want 1 or more")
+    asked = [query for _, query in _lines(queries, file, "queries")]
     if not library.is_file():
         raise UserError(f"no library at {library}: give --library a file of one {find[:-1]} a line")
-    candidates = list(_lines((), library, "library"))
+    numbers, candidates = zip(*_lines((), library, "library"))
     model = load(run, checkpoint)
     search = model.find_molecules if find == "molecules" else model.find_texts
-    with progress.bar("search", None, "queries") as bar:
-        hits = search(asked, candidates, k)
-        bar.advance(len(asked))
+    with progress.bar("embed and search", len(asked) + len(candidates), "strings") as bar:
+        hits = search(asked, candidates, k, progress=bar.advance)
     for query, indices, scores in zip(asked, hits.index, hits.score):
         for rank, (index, score) in enumerate(zip(indices, scores), 1):
-            print(f"{query}\t{rank}\t{score:.4f}\t{index + 1}\t{candidates[index]}")
+            print(f"{query}\t{rank}\t{score:.4f}\t{numbers[index]}\t{candidates[index]}")
 
 
 def evaluate(
@@ -229,6 +213,8 @@ def evaluate(
     corpus: Path | None = None,
     checkpoint: str = "best",
     settings: Annotated[EvaluationConfig, Unprefixed] = EvaluationConfig(),  # noqa: B008  (frozen)
+    # by its name, as in `train`: the evaluation has a seed of its own
+    decoding: DecodingOverrides = DecodingOverrides(),  # noqa: B008  (frozen)
 ) -> None:
     """Measure a run on a split of its corpus: captions, molecules, rankings, beside floors; writes report.html.
 
@@ -239,7 +225,7 @@ def evaluate(
     """
     from atomas_jax.evaluate import evaluate as evaluate_run
 
-    evaluate_run(run, settings, corpus, checkpoint)
+    evaluate_run(run, settings, corpus, checkpoint, decoding.given())
     print(f"report: {run / 'report.html'}")
 
 
@@ -266,7 +252,7 @@ def tokenizer_train(
     from atomas_jax.tokens.training import train as train_tokenizer
 
     def column(name: str) -> Iterator[str]:
-        for record in read(Source(str(file), smiles=smiles, text=text)):
+        for record in progress.track(read(Source(str(file), smiles=smiles, text=text)), f"read {name}"):
             if isinstance(record, Record):
                 yield getattr(record, name)
 
@@ -277,7 +263,7 @@ def tokenizer_train(
 
 def tokenizer_check(
     file: Positional[Path],
-    tokenizer: Path = Path("tokenizers/atomas-embedded"),
+    tokenizer: Path | None = None,
     smiles: str = "",
     text: str = "",
 ) -> int:
@@ -285,17 +271,20 @@ def tokenizer_check(
 
     Args:
       file: TSV, CSV, JSONL or Parquet of pairs, or a .smi list of SMILES.
-      tokenizer: Folder of a tokenizer, of a run, or T5's own spiece.model.
+      tokenizer: Folder of a tokenizer, run or prepared corpus, or T5's own spiece.model; the shipped one when absent.
       smiles: Column of the SMILES; found by its usual names when absent.
       text: Column of the text; found by its usual names when absent.
     """
     from atomas_jax.corpus.configuration import Source
-    from atomas_jax.corpus.readers import Record, read
+    from atomas_jax.corpus.readers import Record, Reject, read
     from atomas_jax.tokens.checking import check
-    from atomas_jax.tokens.tokenizer import Tokenizer
 
-    loaded = Tokenizer.from_t5(tokenizer) if tokenizer.is_file() else Tokenizer.load(tokenizer)
-    records = [record for record in read(Source(str(file), smiles=smiles, text=text)) if isinstance(record, Record)]
+    loaded = _tokenizer_at(tokenizer)
+    rows = list(progress.track(read(Source(str(file), smiles=smiles, text=text)), "read"))
+    records = [row for row in rows if isinstance(row, Record)]
+    refused = [row for row in rows if isinstance(row, Reject)]
+    first = f" (the first on line {refused[0].line}: {refused[0].reason})" if refused else ""
+    print(f"rows read {len(records):,}, refused by the reader {len(refused):,}{first}")
     lossless = True
     for what, strings in (("smiles", [r.smiles for r in records]), ("text", [r.text for r in records if r.text])):
         if strings:
@@ -305,19 +294,33 @@ def tokenizer_check(
     return 0 if lossless else 1
 
 
+def _tokenizer_at(path: Path | None):
+    """The tokenizer of its own folder, of a run or prepared corpus, of T5's file, or the shipped one."""
+    from atomas_jax.tokens.tokenizer import Tokenizer
+
+    if path is None:
+        path = SHIPPED_TOKENIZER
+        if not path.is_dir():
+            raise UserError("no tokenizer is shipped with this installation: name one with --tokenizer")
+    if path.is_file():
+        return Tokenizer.from_t5(path)
+    inner = path / "tokenizer"
+    return Tokenizer.load(inner if inner.is_dir() else path)
+
+
 def info(folder: Positional[Path]) -> None:
     """What a run folder, a prepared corpus or a tokenizer is.
 
     Args:
       folder: Any of the three.
     """
-    from atomas_jax.corpus.prepared import MANIFEST
+    from atomas_jax.corpus.prepared import MANIFEST, PreparedCorpus
     from atomas_jax.tokens.tokenizer import Tokenizer
 
     if (folder / "config.json").is_file():
         _print_run(folder)
     elif (folder / MANIFEST).is_file():
-        _print_corpus(folder, json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        _print_corpus(folder, PreparedCorpus.open(folder).manifest)
     elif (folder / "tokenizer.json").is_file():
         loaded = Tokenizer.load(folder)
         print(f"tokenizer {folder}: {loaded.kind}, {loaded.vocab_size:,} ids, sha256 {loaded.sha256}")
@@ -327,69 +330,86 @@ def info(folder: Positional[Path]) -> None:
 
 def _print_run(folder: Path) -> None:
     from atomas_jax.config import from_json
-    from atomas_jax.run_folder import RunFolder, read_json
-    from atomas_jax.training.checkpoints import saved_steps
+    from atomas_jax.run_folder import RunFolder, read_json, read_log, saved_steps
 
     run = RunFolder(folder)
     experiment = from_json(run.read_config(), str(run.config))
-    lines = run.log.read_text(encoding="utf-8").splitlines() if run.log.exists() else []
-    last = json.loads(lines[-1]) if lines else {"step": 0}
-    print(f"run {folder}: experiment {experiment.name}, step {last['step']:,} of {experiment.training.steps:,}")
+    entries = read_log(run.log) if run.log.exists() else []
+    step = entries[-1]["step"] if entries else 0
+    print(f"run {folder}: experiment {experiment.name}, step {step:,} of {experiment.training.steps:,}")
     kept = {"checkpoints": saved_steps(run.checkpoints), "best": saved_steps(run.best)}
     for name, steps in kept.items():
-        print(f"{name}: {', '.join(map(str, sorted(steps))) or 'none'}")
-    validations = [line for line in map(json.loads, lines) if line["kind"] == "validation"]
+        print(f"{name}: {', '.join(map(str, steps)) or 'none'}")
+    validations = [entry for entry in entries if entry.get("kind") == "validation"]
     if validations:
-        print(
-            "last validation: " + ", ".join(f"{k} {v:.4g}" for k, v in validations[-1].items() if isinstance(v, float))
-        )
-    print("versions: " + ", ".join(f"{name} {version}" for name, version in read_json(run.versions).items()))
+        values = {name: value for name, value in validations[-1].items() if name not in ("step", "kind", "time")}
+        told = ", ".join(f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, int | float))
+        print(f"last validation, at step {validations[-1]['step']:,}: {told}")
+    versions = read_json(run.versions)
+    if isinstance(versions, dict):
+        print("versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
     print(json.dumps(run.read_config(), indent=2))
 
 
 def _print_corpus(folder: Path, manifest: dict) -> None:
     print(f"prepared corpus {folder}")
-    print(json.dumps({name: manifest[name] for name in ("counts", "lengths", "tokenizer")}, indent=2))
+    shown = {name: manifest[name] for name in ("counts", "lengths", "tokenizer") if name in manifest}
+    print(json.dumps(shown, indent=2))
 
 
-def _rewrite(run: Path, method: str, title: str, given, file, out, checkpoint, batch_size: int, settings: dict) -> None:
+def _rewrite(
+    run: Path, method: str, title: str, given, file, out, checkpoint, batch_size: int, decoding: DecodingOverrides
+) -> None:
     from atomas_jax.trained import load
 
-    inputs = list(_lines(given, file, "inputs"))
-    model = load(run, checkpoint)
-    partial = out.with_name(out.name + ".partial") if out else None
-    stream = partial.open("w", encoding="utf-8") if partial else sys.stdout
-    with progress.bar(title, len(inputs), "strings") as bar:
-        written = getattr(model, method)(inputs, progress=bar.advance, batch_size=batch_size, **settings)
-        for string, outputs in zip(inputs, written):
-            for output in outputs:
-                print(f"{string}\t{' '.join(output.split())}", file=stream, flush=stream is sys.stdout)
-    if partial:
-        stream.close()
+    if batch_size < 1:
+        raise UserError(f"--batch-size is {batch_size}: want 1 or more")
+    inputs = [string for _, string in _lines(given, file, "inputs")]
+    with _output(out) as stream:
+        model = load(run, checkpoint)
+        with progress.bar(title, len(inputs), "strings") as bar:
+            written = getattr(model, method)(inputs, progress=bar.advance, batch_size=batch_size, **decoding.given())
+            for string, outputs in zip(inputs, written):
+                for output in outputs:
+                    print(f"{string}\t{' '.join(output.split())}", file=stream, flush=stream is sys.stdout)
+
+
+@contextlib.contextmanager
+def _output(out: Path | None) -> Iterator[TextIO]:
+    """Where lines go: standard output, or a file that appears whole or not at all."""
+    if out is None:
+        yield sys.stdout
+        return
+    if not out.parent.is_dir():
+        raise UserError(f"no folder {out.parent} to write {out.name} in: make it first")
+    if out.is_dir():
+        raise UserError(f"{out} is a folder: give --out the name of a file")
+    partial = out.with_name(out.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+            yield stream
         partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _lines(given: tuple[str, ...], file: Path | None, what: str) -> Iterator[str]:
-    """Strings from the command line or the lines of a file that are not blank."""
+def _lines(given: tuple[str, ...], file: Path | None, what: str) -> Iterator[tuple[int, str]]:
+    """(number from 1, string) of the command line's strings, or of the lines of a file that are not blank."""
     if given and file:
         raise UserError(f"{what} are given both as arguments and by --file {file}: use one")
     if given:
-        yield from given
+        yield from enumerate(given, 1)
         return
     if file is None:
         raise UserError(f"no {what}: write them as arguments, or name a file with --file")
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        # not by `splitlines`: it cuts at form feeds and U+2028 too, and numbers would not be an editor's
+        text = (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"no file {file}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read as UTF-8 text: {error}") from None
-    kept = [line.strip() for line in text.splitlines() if line.strip()]
+    kept = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not kept:
         raise UserError(f"{file} holds no {what}")
     yield from kept
-
-
-def _given(**settings) -> dict:
-    """The settings that were given on the command line."""
-    return {name: value for name, value in settings.items() if value is not None}

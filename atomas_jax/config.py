@@ -5,7 +5,7 @@ import json
 import runpy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from atomas_jax.batching.configuration import BatchConfig
 from atomas_jax.corpus.configuration import CorpusConfig
@@ -55,6 +55,36 @@ class Experiment:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
+@dataclass(frozen=True)
+class DecodingOverrides:
+    """Decoding settings of one call. What is None is left as the run has it; see `DecodingConfig` for the rest."""
+
+    method: Literal["greedy", "sample", "beam"] | None = None
+    """How to decode; the run's own setting when absent, as for the following."""
+    max_length: int | None = None
+    """Longest string written, in tokens."""
+    results: int | None = None
+    """Strings for each input: samples, or the best beams."""
+    beams: int | None = None
+    """Width of the beam search."""
+    length_penalty: float | None = None
+    """Beams are ranked by log-probability / length ** length_penalty; over 0 favours long ones."""
+    early_stopping: bool | None = None
+    """Stop a beam search as soon as `beams` strings have ended."""
+    temperature: float | None = None
+    """Of sampling: below 1 is bolder, above 1 more varied."""
+    top_k: int | None = None
+    """Sample among the k most probable tokens; 0 is all."""
+    top_p: float | None = None
+    """Sample among the most probable tokens that together reach this probability; 1 is all."""
+    seed: int | None = None
+    """Samples repeat for the same seed."""
+
+    def given(self) -> dict[str, Any]:
+        """The settings that are not None."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
 def find_experiment(name: str) -> Experiment:
     """The experiment of a Python file, of a name in `experiments/`, or one made of a model preset's name.
 
@@ -74,10 +104,17 @@ def find_experiment(name: str) -> Experiment:
     )
 
 
+# What running a file that somebody wrote can raise of itself.
+_FAULTS = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError,
+    SyntaxError, TypeError, ValueError,
+)  # fmt: skip
+
+
 def _load_file(path: Path) -> Experiment:
     try:
         found = runpy.run_path(str(path)).get("experiment")
-    except (SyntaxError, ImportError, NameError, TypeError, AttributeError) as error:
+    except _FAULTS as error:
         raise UserError(f"{path} cannot be read as an experiment: {type(error).__name__}: {error}") from None
     if not isinstance(found, Experiment):
         raise UserError(f"{path} defines no `experiment = Experiment(...)`")
@@ -89,11 +126,13 @@ def to_json(experiment: Experiment) -> dict:
     return json.loads(json.dumps(dataclasses.asdict(experiment)))
 
 
-def from_json(values: dict, where: str) -> Experiment:
+def from_json(values, where: str) -> Experiment:
     """Settings read back. `where` names the file in errors. Raises UserError naming what is wrong with them."""
     import cattrs
     from cattrs.errors import BaseValidationError
 
+    if not isinstance(values, dict):
+        raise UserError(f"{where} does not hold settings but {json.dumps(values)[:40]}")
     try:
         return cattrs.Converter(forbid_extra_keys=True).structure(values, Experiment)
     except BaseValidationError as error:

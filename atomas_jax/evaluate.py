@@ -1,6 +1,7 @@
 """A trained model against a split it has not seen: captions, molecules and rankings, beside floors, with a report."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from atomas_jax import progress
 from atomas_jax.config import EvaluationConfig
 from atomas_jax.corpus.prepared import PreparedCorpus, Split
+from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import floors, ranking, report, results, tables
 from atomas_jax.evaluation.captions import caption_metrics
@@ -22,36 +24,47 @@ MODEL, RANDOM, NEAREST, CHANCE = "model", "another row", "nearest training pair"
 
 
 def evaluate(
-    run_folder: Path, config: EvaluationConfig, corpus_folder: Path | None = None, checkpoint: str = "best"
+    run_folder: Path,
+    config: EvaluationConfig,
+    corpus_folder: Path | None = None,
+    checkpoint: str = "best",
+    decoding: Mapping | None = None,
 ) -> Results:
     """Evaluate a run folder; writes evaluation/SPLIT/ and report.html in it, prints tables, returns the results.
 
     Args:
       corpus_folder: a prepared corpus; None is the one the run was trained on.
       checkpoint: as `trained.load`.
+      decoding: settings of `DecodingConfig` that replace the run's own; the first of several results is measured.
 
     Raises:
-      UserError: no such run, corpus or split; a vocabulary or WordNet that is not where the settings say.
+      UserError: no such run, corpus or split; a folder that cannot be written; a decoding setting that is none; a
+        vocabulary or WordNet that is not where the settings say.
     """
     run = RunFolder(run_folder)
     model = load(run_folder, checkpoint)
-    corpus = PreparedCorpus.open(corpus_folder or read_json(run.corpus)["folder"])
+    decoded = model.decoding(**(decoding or {}))
+    corpus = PreparedCorpus.open(corpus_folder or _own_corpus(run))
     if config.split not in corpus.splits or not len(corpus.split(config.split)):
         raise UserError(f"{corpus.folder} has no rows in split {config.split!r}: it has {', '.join(corpus.splits)}")
-    split, train = corpus.split(config.split), corpus.split("train")
+    if config.floors and "train" not in corpus.splits:
+        raise UserError(f"{corpus.folder} has no training pairs to make floors of: do without them (--no-floors)")
+    if not os.access(run.path, os.W_OK):
+        raise UserError(f"{run.path} cannot be written to: copy the run folder to where results can be put in it")
+    split = corpus.split(config.split)
     folder = run.evaluation / config.split
     sample = sample_rows(len(split), config.limit, config.seed)
     rows = [split.row(int(i)) for i in sample]
     smiles, texts = [row["smiles"] for row in rows], [row["text"] for row in rows]
 
-    captions = _write("caption", model.write_captions, smiles)
-    molecules = _write("generate", model.write_molecules, texts)
+    captions = _write("caption", model.write_captions, smiles, asdict(decoded))
+    molecules = _write("generate", model.write_molecules, texts, asdict(decoded))
     _save_predictions(folder / "captions.tsv", "SMILES", smiles, texts, captions)
     _save_predictions(folder / "molecules.tsv", "description", texts, smiles, molecules)
     caption_answers, molecule_answers = {MODEL: captions}, {MODEL: molecules}
     if config.floors:
-        known = [train.row(i) for i in progress.track(range(len(train)), "read training pairs")]
-        known_smiles, known_texts = [row["smiles"] for row in known], [row["text"] for row in known]
+        train = corpus.split("train")
+        known_smiles, known_texts = train.column("smiles"), train.column("text")
         with progress.bar("nearest training pairs", 2, "searches") as bar:
             caption_answers |= {RANDOM: floors.random_answers(texts, config.seed)}
             caption_answers |= {NEAREST: floors.nearest_captions(smiles, known_smiles, known_texts)[0]}
@@ -61,7 +74,7 @@ def evaluate(
             bar.advance()
 
     measured: Results = {"Captions": {}, "Molecules": {}}
-    keys = set(progress.track(train.column("key"), "training molecules")) if config.floors else None
+    keys = set(train.column("key")) if config.floors else None
     for system, answers in caption_answers.items():
         with progress.bar(f"measure captions, {system}", len(texts)) as bar:
             measured["Captions"][system] = caption_metrics(
@@ -77,18 +90,18 @@ def evaluate(
     rankings, examples = _rank(model, split, config)
     measured |= rankings
     results.save(folder / "results.json", measured)
-    print_notes = notes(run, model, config, split, sample)
-    tables.print_results(measured, notes=print_notes)
+    told = notes(model, config, decoded, split, sample)
+    tables.print_results(measured, notes=told)
     report.write_report(
         run.path,
         f"{model.experiment.name}: molecules and language in one space",
         measured,
         log=run.log if run.log.exists() else None,
-        settings=_settings(run, model, config, corpus),
+        settings=_settings(run, model, config, decoded, corpus),
         captions=report.caption_examples(measured["Captions"][MODEL], smiles, texts, captions),
         molecules=report.molecule_examples(measured["Molecules"][MODEL], texts, smiles, molecules),
         retrieval=examples,
-        notes=print_notes,
+        notes=told,
     )
     return measured
 
@@ -100,14 +113,16 @@ def sample_rows(count: int, limit: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
 
 
-def notes(run: RunFolder, model: TrainedModel, config: EvaluationConfig, split: Split, sample: np.ndarray) -> list[str]:
+def notes(
+    model: TrainedModel, config: EvaluationConfig, decoding: DecodingConfig, split: Split, sample: np.ndarray
+) -> list[str]:
     """Sentences a reader of the numbers must know."""
     which = "all" if len(sample) == len(split) else f"a sample of {len(sample):,} (seed {config.seed}) of the"
-    decoding = model.experiment.decoding
     method = f"beam search of width {decoding.beams}" if decoding.method == "beam" else f"{decoding.method} decoding"
     return [
-        f"{model.parameter_count:,} parameters, trained for {model.experiment.training.steps:,} steps of "
-        f"{model.experiment.batches.pairs} pairs; {method} of at most {decoding.max_length} tokens.",
+        f"{model.parameter_count:,} parameters, checkpoint of step {model.step:,} of "
+        f"{model.experiment.training.steps:,}, {model.experiment.batches.pairs} pairs a step; "
+        f"{method} of at most {decoding.max_length} tokens.",
         f"Captions and molecules are measured on {which} {len(split):,} rows of the {config.split} split.",
         "Numbers on different training data or by different protocols are not comparable.",
     ]
@@ -121,14 +136,16 @@ def _rank(model: TrainedModel, split: Split, config: EvaluationConfig):
     with progress.bar("embed", 2 * len(rows), "strings") as bar:
         text_vectors = model.embed_text(texts, progress=bar.advance)
         molecule_vectors = model.embed_molecules(smiles, progress=bar.advance)
-    found, ranked = ranking.both_directions(
-        text_vectors,
-        molecule_vectors,
-        keys,
-        pool=f"{config.split} split",
-        data=results.data_hash(smiles, texts),
-        seed=config.seed,
-    )
+    with progress.bar("rank", 2 * len(rows), "queries") as bar:
+        found, ranked = ranking.both_directions(
+            text_vectors,
+            molecule_vectors,
+            keys,
+            pool=f"{config.split} split",
+            data=results.data_hash(smiles, texts),
+            seed=config.seed,
+        )
+        bar.advance(2 * len(rows))
     table = {
         direction.capitalize(): {MODEL: result, CHANCE: ranking.chance(len(rows), len(rows), result)}
         for direction, result in found.items()
@@ -136,9 +153,17 @@ def _rank(model: TrainedModel, split: Split, config: EvaluationConfig):
     return table, report.retrieval_examples(ranked["text to molecule"], texts, smiles, keys)
 
 
-def _write(title: str, write: Callable, inputs: list[str]) -> list[str]:
+def _own_corpus(run: RunFolder) -> str:
+    """Folder of the corpus a run was trained on."""
+    noted = read_json(run.corpus)
+    if not isinstance(noted, dict) or not isinstance(noted.get("folder"), str):
+        raise UserError(f"{run.corpus} does not name the run's corpus: name one with --corpus")
+    return noted["folder"]
+
+
+def _write(title: str, write: Callable, inputs: list[str], decoding: dict) -> list[str]:
     with progress.bar(title, len(inputs), "strings") as bar:
-        return [written[0] for written in write(inputs, progress=bar.advance)]
+        return [written[0] for written in write(inputs, progress=bar.advance, **decoding)]
 
 
 def _counter(bar) -> Callable[[int, int], None]:
@@ -160,14 +185,16 @@ def _save_predictions(path: Path, given: str, inputs: list[str], references: lis
     write_whole(path, "\n".join(lines) + "\n")
 
 
-def _settings(run: RunFolder, model: TrainedModel, config: EvaluationConfig, corpus: PreparedCorpus) -> dict:
+def _settings(
+    run: RunFolder, model: TrainedModel, config: EvaluationConfig, decoding: DecodingConfig, corpus: PreparedCorpus
+) -> dict:
     experiment = model.experiment
     manifest = corpus.manifest
     return {
         "Model": asdict(model.config.transformer) | asdict(model.config.alignment),
         "Objectives": asdict(experiment.objectives),
         "Training": asdict(experiment.batches) | asdict(experiment.optimizer) | asdict(experiment.training),
-        "Decoding": asdict(experiment.decoding),
+        "Decoding": asdict(decoding),
         "Evaluation": asdict(config),
         "Corpus": {
             "splits": {name: len(corpus.split(name)) for name in corpus.splits},

@@ -30,16 +30,17 @@ class TrainedModel:
     Molecules are SMILES in any spelling, texts are plain strings; lists in, lists (or arrays) out, in the same order.
     """
 
-    def __init__(self, experiment: Experiment, tokenizer: Tokenizer, params: dict):
+    def __init__(self, experiment: Experiment, tokenizer: Tokenizer, params: dict, step: int | None = None):
         self.experiment, self.tokenizer, self.params = experiment, tokenizer, params
+        self.step = step  # of training that the weights are of, where known
         self.config = with_vocabulary(experiment.model, tokenizer.vocab_size)
 
-    def caption(self, molecules: Sequence[str], **settings) -> list[str]:
+    def caption(self, molecules: Sequence[str], **settings) -> list[str] | list[list[str]]:
         """A text for each SMILES. Keyword arguments override `DecodingConfig`, as in `caption(m, method="beam")`; with
         `results` above 1 each entry is a list."""
         return self._collect(self.write_captions(molecules, **settings), settings)
 
-    def generate(self, texts: Sequence[str], **settings) -> list[str]:
+    def generate(self, texts: Sequence[str], **settings) -> list[str] | list[list[str]]:
         """A SMILES for each text; keyword arguments as `caption`. What is written may be no molecule."""
         return self._collect(self.write_molecules(texts, **settings), settings)
 
@@ -51,13 +52,21 @@ class TrainedModel:
         """Unit vectors float32 [N, E] in the space shared with molecules."""
         return self._embed("text", texts, self.tokenizer.encode_text, progress)
 
-    def find_molecules(self, texts: Sequence[str], library: Sequence[str], k: int = 10) -> Hits:
-        """The k molecules of a library nearest to each text: indices and cosines, [N, k]."""
-        return nearest(self.embed_text(texts), self.embed_molecules(library), k)
+    def find_molecules(
+        self, texts: Sequence[str], library: Sequence[str], k: int = 10, progress: Progress | None = None
+    ) -> Hits:
+        """The k molecules of a library nearest to each text: indices and cosines, [N, k]. `progress` is called with
+        the number of strings, queries and library, embedded since its last call."""
+        _check_positive("k", k)
+        return nearest(self.embed_text(texts, progress), self.embed_molecules(library, progress), k)
 
-    def find_texts(self, molecules: Sequence[str], library: Sequence[str], k: int = 10) -> Hits:
-        """The k texts of a library nearest to each molecule: indices and cosines, [N, k]."""
-        return nearest(self.embed_molecules(molecules), self.embed_text(library), k)
+    def find_texts(
+        self, molecules: Sequence[str], library: Sequence[str], k: int = 10, progress: Progress | None = None
+    ) -> Hits:
+        """The k texts of a library nearest to each molecule: indices and cosines, [N, k]. `progress` as in
+        `find_molecules`."""
+        _check_positive("k", k)
+        return nearest(self.embed_molecules(molecules, progress), self.embed_text(library, progress), k)
 
     def write_captions(
         self, molecules: Iterable[str], progress: Progress | None = None, **settings
@@ -84,6 +93,7 @@ class TrainedModel:
 
     def _write(self, inputs, start_id: int, allowed: np.ndarray, progress, settings: dict) -> Iterator[Written]:
         batch_size = settings.pop("batch_size", 64)
+        _check_positive("batch_size", batch_size)
         decoding = self.decoding(**settings)
         transformer = self.params["transformer"]
         return write(
@@ -135,5 +145,10 @@ def load(run: str | Path, checkpoint: str = "best") -> TrainedModel:
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), abstract_parameters(config)
     )
-    params, _ = load_weights(folder, checkpoint, like)
-    return TrainedModel(experiment, tokenizer, params)
+    params, step = load_weights(folder, checkpoint, like)
+    return TrainedModel(experiment, tokenizer, params, step)
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise UserError(f"{name} is {value}: want 1 or more")

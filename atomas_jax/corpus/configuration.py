@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 from pathlib import PurePath
-from typing import Annotated, Literal
-
-from tyro.constructors import PrimitiveConstructorSpec
+from typing import Literal
 
 from atomas_jax.errors import UserError
 
@@ -108,18 +106,6 @@ _ENDINGS = {
     ".smi",
 }
 
-# On the command line a source is one word, so that lists of them can be given: --sources a.tsv b.csv,text=caption
-_Source = Annotated[
-    Source,
-    PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="FILE[,SETTING=VALUE...]",
-        instance_from_str=lambda words: Source.parse(words[0]),
-        is_instance=lambda value: isinstance(value, Source),
-        str_from_instance=lambda source: [source.word],
-    ),
-]
-
 
 @dataclass(frozen=True)
 class LeakageConfig:
@@ -157,16 +143,16 @@ class SplitConfig:
 class CorpusConfig:
     """Everything that decides the content of a prepared corpus."""
 
-    sources: tuple[_Source, ...] = ()
+    sources: tuple[Source, ...] = ()
     """Pairs to train on, divided as `split` says."""
-    validation: tuple[_Source, ...] = ()
+    validation: tuple[Source, ...] = ()
     """Pairs that are validation as given."""
-    test: tuple[_Source, ...] = ()
+    test: tuple[Source, ...] = ()
     """Pairs that are test as given; never refused as leaks."""
-    held_out: tuple[_Source, ...] = ()
+    held_out: tuple[Source, ...] = ()
     """Pairs that must not be in train or validation; they are not stored. Test sources are held out from
     validation and train, validation sources from train, without being named here."""
-    describe: tuple[_Source, ...] = ()
+    describe: tuple[Source, ...] = ()
     """SMILES files whose captions `atomas_jax.chemistry` writes from structure; divided as `split` says."""
     embedded: int = 0
     """Pairs of the embedded corpus to add; divided as `split` says."""
