@@ -1,6 +1,7 @@
 """The command and the Python face, as a user meets them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +28,10 @@ def atomas(capsys, *arguments: str) -> tuple[int, str, str]:
 
 def test_importing_the_package_imports_nothing_heavy():
     heavy = ("jax", "rdkit", "datasets", "flax")
-    program = f"import sys, atomas_jax, atomas_jax.cli; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    for imports, unwanted in (("atomas_jax.cli", heavy), ("atomas_jax.config", (*heavy, "tyro"))):
+        program = f"import sys, atomas_jax, {imports}; print([m for m in {unwanted} if m in sys.modules])"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "[]"
 
 
 def test_help_lists_every_command_and_every_setting(capsys):
@@ -50,7 +52,9 @@ def test_help_lists_every_command_and_every_setting(capsys):
     ("arguments", "told"),
     [
         (["fly"], "no command 'fly': choose one of prepare, train"),
-        (["train"], "Missing from atomas train"),
+        (["train"], "name the experiment first: atomas train EXPERIMENT --run"),
+        (["train", "--training.steps", "3", "tiny"], "name the experiment first: atomas train EXPERIMENT --run"),
+        (["prepare", "--overwrite", "tiny"], "name the experiment first: atomas prepare EXPERIMENT --out"),
         (["train", "gigantic"], "no experiment 'gigantic': name a Python file"),
         (["train", "tiny", "--training.stepps", "3"], "--training.stepps"),
         (["train", "tiny", "--training.steps", "many"], "--training.steps: invalid literal for int"),
@@ -58,6 +62,9 @@ def test_help_lists_every_command_and_every_setting(capsys):
         (["train", "tiny", "--objectives.language", "-1"], "objective.language = -1.0 is negative"),
         (["caption", "nowhere", "C"], "no run folder at nowhere"),
         (["caption", "."], "inputs"),
+        (["caption", "nowhere", "C", "--batch-size", "0"], "--batch-size is 0: want 1 or more"),
+        (["caption", "nowhere", "C", "--out", "missing/captions.tsv"], "no folder missing to write captions.tsv in"),
+        (["retrieve", "nowhere", "C", "-k", "0"], "-k is 0: want 1 or more"),
         (["evaluate", "nowhere"], "no run folder at nowhere"),
         (["info", "nowhere"], "nowhere is no run folder, prepared corpus or tokenizer"),
         (["tokenizer", "chek"], "no subcommand 'chek': choose train or check"),
@@ -77,8 +84,6 @@ def test_what_a_user_gets_wrong_is_one_line_and_exit_code_2(capsys, tmp_path, mo
 
 
 def test_a_damaged_run_folder_is_one_line(capsys, small_run, tmp_path):
-    import shutil
-
     broken = tmp_path / "broken"
     for name, damage in (("config.json", "{"), ("tokenizer/spiece.model", "x"), ("best", None)):
         shutil.rmtree(broken, ignore_errors=True)
@@ -100,10 +105,43 @@ def test_a_damaged_run_folder_is_one_line(capsys, small_run, tmp_path):
     assert "d_modle" in err
 
 
+@pytest.mark.parametrize("content", ["[]", "null", "5", '{"model": 5}', '{"model": {"transformer": []}}'])
+def test_settings_that_are_none_are_one_line(capsys, tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    for command in (["info", tmp_path], ["evaluate", tmp_path]):
+        code, _, err = atomas(capsys, *command)
+        assert (code, err.count("\n")) == (2, 1), err
+        assert "config.json" in err
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_a_damaged_manifest_is_one_line(capsys, tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    code, out, err = atomas(capsys, "info", tmp_path)
+    assert (code, err.count("\n"), out) == (2, 1, ""), err
+    assert "manifest.json" in err
+
+
+def test_a_file_the_system_refuses_is_one_line(capsys, tmp_path, monkeypatch):
+    from atomas_jax import commands
+
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "two\nlines"))
+
+    monkeypatch.setattr(commands, "_print_run", refuse)
+    (tmp_path / "config.json").write_text("{}")
+    code, _, err = atomas(capsys, "info", tmp_path)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.endswith("two lines: Permission denied\n")
+
+
 def test_a_file_that_is_no_experiment_is_one_line(capsys, tmp_path):
     for text, told in (
         ("x = 1", "defines no `experiment"),
         ("import nothing_of_that_name", "cannot be read as an experiment"),
+        ("{}['steps']", "KeyError"),
+        ("open('nothing_of_that_name')", "FileNotFoundError"),
+        ("int('many')", "ValueError"),
     ):
         path = tmp_path / "wrong.py"
         path.write_text(text)
@@ -122,6 +160,12 @@ def test_caption_and_generate_answer_in_order(capsys, small_run, tmp_path):
     code, _, _ = atomas(capsys, "caption", small_run, "--file", listed, "--out", tmp_path / "captions.tsv")
     assert code == 0
     assert (tmp_path / "captions.tsv").read_text() == out
+    code, _, err = atomas(
+        capsys, "caption", small_run, "C", "--method", "beam", "--beams", "2", "--results", "3", "--out", tmp_path / "x"
+    )
+    assert (code, err.count("\n")) == (2, 1), err
+    assert "3 results from 2 beams" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["captions.tsv", "molecules.smi"]
     code, out, _ = atomas(
         capsys, "generate", small_run, "An alcohol.", "--method", "sample", "--results", "3", "--seed", "7"
     )
@@ -143,6 +187,35 @@ def test_retrieve_ranks_the_library(capsys, small_run, tmp_path):
     assert all(library.read_text().splitlines()[int(row[3]) - 1] == row[4] for row in rows)
 
 
+def test_retrieve_counts_lines_as_an_editor_does(capsys, small_run, tmp_path):
+    library = tmp_path / "library.txt"
+    library.write_text("An alcohol.\n\n  \nAn amine,\u2028of two lines.\r\nA nitrile.\n")
+    code, out, _ = atomas(capsys, "retrieve", small_run, "CCO", "--library", library, "--find", "texts")
+    assert code == 0
+    found = dict(line.split("\t")[3:] for line in out.rstrip("\n").split("\n"))
+    assert found == {"1": "An alcohol.", "4": "An amine,\u2028of two lines.", "5": "A nitrile."}
+
+
+def test_info_outlives_a_log_cut_by_a_kill_and_needs_no_jax(capsys, small_run, tmp_path):
+    killed = tmp_path / "killed"
+    shutil.copytree(small_run, killed)
+    with (killed / "log.jsonl").open("a") as log:
+        log.write('{"step": 13, "kind": "tr')
+    code, out, err = atomas(capsys, "info", killed)
+    assert code == 0, err
+    assert "step 12 of 12" in out and "last validation, at step 12" in out
+    program = "import sys; from atomas_jax.commands import info; from pathlib import Path; info(Path(sys.argv[1]))"
+    program += "; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program, str(killed)], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_every_series_of_a_run_has_its_place_in_the_report(small_run):
+    from atomas_jax.evaluation.curves import PANELS, curves, read_log
+
+    drawn = [title for title, _ in curves(read_log(small_run / "log.jsonl"))]
+    assert drawn == [title for title, _ in PANELS]
+
+
 def test_info_tells_what_a_folder_is(capsys, small_run, small_corpus):
     assert "step 12 of 12" in atomas(capsys, "info", small_run)[1]
     assert "prepared corpus" in atomas(capsys, "info", small_corpus)[1]
@@ -157,7 +230,35 @@ def test_the_tokenizer_commands(capsys, tmp_path):
     assert code == 0, out
     code, out, _ = atomas(capsys, "tokenizer", "check", pairs, "--tokenizer", tmp_path / "made")
     assert code == 0
-    assert "100" in out
+    assert "100.00 %" in out and "rows read 40, refused by the reader 0" in out
+
+
+def test_the_tokenizer_to_check_may_lie_in_a_run_or_be_the_shipped_one(capsys, small_corpus, tmp_path, monkeypatch):
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("SMILES\tdescription\nCCO\tAn alcohol.\nCCN\nCCC\tAn alkane.\n")
+    monkeypatch.chdir(tmp_path)
+    for chosen in (["--tokenizer", small_corpus], []):
+        code, out, err = atomas(capsys, "tokenizer", "check", pairs, *chosen)
+        assert code == 0, err
+        assert "rows read 2, refused by the reader 1 (the first on line 3: " in out
+    monkeypatch.setattr("atomas_jax.commands.SHIPPED_TOKENIZER", tmp_path / "none")
+    code, _, err = atomas(capsys, "tokenizer", "check", pairs)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--tokenizer" in err
+
+
+def test_evaluate_takes_decoding_settings_and_names_the_checkpoint(capsys, small_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(small_run, run)
+    code, out, err = atomas(
+        capsys, "evaluate", run, "--checkpoint", "9", "--limit", "3", "--no-floors", "--decoding.max-length", "7"
+    )
+    assert code == 0, err
+    assert "checkpoint of step 9 of 12" in " ".join(out.split())
+    assert "of at most 7 tokens" in " ".join(out.split())
+    assert (run / "report.html").is_file()
+    code, _, err = atomas(capsys, "evaluate", run, "--decoding.beams", "0")
+    assert (code, err.count("\n")) == (2, 1)
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +285,10 @@ def test_what_the_face_refuses(model, small_run):
         model.caption(["CCO", " "])
     with pytest.raises(UserError, match="no decoding setting 'beems'"):
         model.caption(["CCO"], beems=3)
+    with pytest.raises(UserError, match="batch_size is 0: want 1 or more"):
+        model.caption(["CCO"], batch_size=0)
+    with pytest.raises(UserError, match="k is 0: want 1 or more"):
+        model.find_texts(["CCO"], ["An alcohol."], k=0)
     with pytest.raises(UserError, match=r"no checkpoint '7'; steps saved: 9, 12"):
         atomas_jax.load(small_run, checkpoint="7")
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
