@@ -3,9 +3,11 @@ code 2."""
 
 import contextlib
 import io
+import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -37,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return
+    _remember_compilations()
     try:
         code = dispatch(arguments[0], arguments[1:])
     except UserError as error:
@@ -51,6 +54,13 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"atomas {arguments[0]}: interrupted", file=sys.stderr)
         code = 130
     sys.exit(code or 0)
+
+
+def _remember_compilations() -> None:
+    """Keep compiled programs between commands, in the user's cache, unless jax was told where to keep them."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atomas_jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
 def _refuse(command: str, message: str) -> int:
