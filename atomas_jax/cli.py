@@ -164,7 +164,7 @@ def _parser_of(function: Callable) -> Callable:
 
 
 def _one_line(box: str, program: str) -> str:
-    text = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    text = re.sub(r"\x1b\[[0-9;]*m|-{5,}", "", box)  # colours; rules, where the terminal has no box characters
     lines = [re.sub(r"^[│╭╰╮╯─\s]+|[│╭╰╮╯─\s]+$", "", line) for line in text.splitlines()[1:]]
     sections, current = [], []
     for line in lines:

@@ -175,7 +175,7 @@ def retrieve(
     library: Path = Path(),
     file: Path | None = None,
     find: Literal["molecules", "texts"] = "molecules",
-    k: int = 10,
+    k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10,
     checkpoint: str = "best",
 ) -> None:
     """The molecules of a library nearest to texts, or the texts nearest to molecules.

@@ -59,7 +59,7 @@ def test_help_lists_every_command_and_every_setting(capsys):
         (["train", "tiny", "--training.stepps", "3"], "--training.stepps"),
         (["train", "tiny", "--training.steps", "many"], "--training.steps: invalid literal for int"),
         (["train", "tiny", "--corpus", "nowhere"], "nowhere"),
-        (["train", "tiny", "--objectives.language", "-1"], "objective.language = -1.0 is negative"),
+        (["train", "tiny", "--objectives.language", "-1"], "objectives.language = -1.0 is negative"),
         (["caption", "nowhere", "C"], "no run folder at nowhere"),
         (["caption", "."], "inputs"),
         (["caption", "nowhere", "C", "--batch-size", "0"], "--batch-size is 0: want 1 or more"),
