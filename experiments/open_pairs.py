@@ -55,6 +55,7 @@ experiment = Experiment(
     ),
     decoding=DecodingConfig(max_length=160),
     evaluation=EvaluationConfig(
+        limit=500,  # two CPU cores write all 3,300 captions and molecules in half an hour: --evaluation.limit 0
         protocol="molt5",
         vocabulary=str(DATA / "vocab" / "scibert_scivocab_uncased.vocab.txt"),
         wordnet=str(DATA / "wordnet"),
