@@ -117,7 +117,6 @@ def test_the_run_folder_explains_itself(small_run):
         "tokenizer",
         "checkpoints",
         "best",
-        "samples",
     ):
         assert (small_run / name).exists(), name
     lines = log(small_run)
