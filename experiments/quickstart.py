@@ -26,6 +26,7 @@ experiment = Experiment(
     batches=BatchConfig(pairs=32, max_smiles=40, max_text=56, smiles_edges=1, text_edges=1),
     optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=30),
     training=TrainingConfig(steps=100, log_every=5, validate_every=0, validation_pairs=128, samples=4),
-    decoding=DecodingConfig(max_length=64),
+    # so young a model repeats itself when greedy
+    decoding=DecodingConfig(max_length=56, method="sample", temperature=0.5),
     evaluation=EvaluationConfig(limit=96, retrieval_limit=192),
 )

@@ -70,6 +70,7 @@ def test_help_lists_every_command_and_every_setting(capsys):
         (["tokenizer", "chek"], "no subcommand 'chek': choose train or check"),
         (["tokenizer", "check", "nowhere.tsv"], "nowhere.tsv"),
         (["prepare", "tiny", "--sources", "nowhere.tsv"], "nowhere.tsv"),
+        (["prepare", "tiny", "--corpus.sources", "nowhere.tsv,quotes=csv"], "nowhere.tsv"),
         (["prepare", "tiny", "--sources", "a.tsv,colour=red"], "'colour=red' is no setting=value"),
     ],
 )

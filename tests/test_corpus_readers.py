@@ -227,15 +227,6 @@ def test_reading_leaves_nothing_in_the_cache(tmp_path, monkeypatch):
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_source_as_one_word_and_back_on_the_command_line():
-    import tyro
-
-    from atomas_jax.corpus.configuration import CorpusConfig
-
+def test_a_source_as_one_word_and_back():
     source = Source("x/pairs.csv", text="caption", quotes="literal", header=False, delimiter="\t")
     assert Source.parse(source.word) == source
-    given = tyro.cli(
-        CorpusConfig, args=["--sources", "a.tsv", source.word, "--held-out", "b.tsv", "--split.method", "scaffold"]
-    )
-    assert given.sources == (Source("a.tsv"), source) and given.held_out == (Source("b.tsv"),)
-    assert tyro.cli(CorpusConfig, args=["--seed", "3"], default=given).sources == given.sources
