@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="atomas-tests-"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "")
+if metadata.version("jaxlib").startswith("0.10."):  # later ones do not know the flag, and XLA ends a process over that
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -1,7 +1,5 @@
 """What must hold of the alignments for any parameters: padding and order say nothing, every parameter learns."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,11 +79,7 @@ def terms(parameters, batch) -> jax.Array:
     )
 
 
-# Compiling is nearly all the time these tests take; without optimisation it is a sixth.
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-
-
-@partial(jax.jit, compiler_options=QUICKLY)
+@jax.jit
 def losses_and_gradients(weights, parameters, batch):
     """The terms, and the gradients of their weighted sum by the parameters and the states."""
 
@@ -178,7 +172,7 @@ def test_a_row_of_padding_is_no_pair(parameters):
 def test_the_hierarchy_counts_from_true_lengths(parameters):
     made = batch(29, 31)
 
-    @partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def hierarchy(x, mask):
         return HEADS.apply({"params": parameters}, "text", x, mask, method="side")
 

@@ -1,7 +1,5 @@
 """The hierarchical alignment against the numbers of the released code, on input without padding."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +10,6 @@ from atomas_jax.model.configuration import AlignmentConfig
 from atomas_jax.model.heads import AlignmentHeads
 from atomas_jax.objectives.hierarchy import hierarchical_alignment, similarity
 
-# Compiling is nearly all the time this takes; without optimisation it is a sixth.
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 TOLERANCE = {"rtol": 0, "atol": 1e-4}
 
 
@@ -46,7 +42,7 @@ def case(request, shared):
     shapes = nn.unbox(jax.eval_shape(heads.init, jax.random.key(0), *inputs))["params"]
     parameters = place(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes), reference)
 
-    @partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def run(parameters):
         aligned = heads.apply({"params": parameters}, *inputs)
         scores = [similarity(one, other) for one, other in zip(aligned.text.levels, aligned.smiles.levels)]
