@@ -82,7 +82,7 @@ PRESETS: dict[str, ModelConfig] = {
     "t5-base": ModelConfig(_v1_0(768, 3072, 12, 12)),
     "t5-large": ModelConfig(_v1_0(1024, 4096, 16, 24)),
 }
-"""`small` to `xl` are T5 v1.1 (base: 247 M parameters), `t5-*` are v1.0, `tiny` (about 3 M) is ours, for two CPU cores."""
+"""`small` to `xl` are T5 v1.1 (base: 247 M parameters), `t5-*` v1.0; `tiny` (about 3 M) is ours, for two CPU cores."""
 
 
 def preset(name: str) -> ModelConfig:

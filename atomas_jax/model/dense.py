@@ -7,8 +7,8 @@ from jaxtyping import Array, Float
 class Dense(nn.Dense):
     """`nn.Dense` that sees the tokens of all strings as the rows of one matrix.
 
-    The gradient of its kernel is then a plain matrix product. Summing over batch and length as two dimensions, XLA's CPU
-    backend takes twice as long for the same layer, forward and backward together.
+    The gradient of its kernel is then a plain matrix product. Summing over batch and length as two dimensions, XLA's
+    CPU backend takes nearly twice as long for a feed-forward block, forward and backward together.
     """
 
     def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B F"]:
