@@ -103,11 +103,14 @@ def run(default: Experiment) -> Callable:
           run: The run folder.
         """
         from atomas_jax import jobs
-        from atomas_jax.corpus.prepared import MANIFEST
+        from atomas_jax.config import to_json
+        from atomas_jax.corpus.prepared import MANIFEST, PreparedCorpus
         from atomas_jax.evaluate import evaluate as evaluate_run
 
         if not (corpus / MANIFEST).is_file():
             _print_corpus(corpus, jobs.prepare(settings, corpus))
+        elif PreparedCorpus.open(corpus).manifest.get("settings") != to_json(settings)["corpus"]:
+            raise UserError(f"{corpus} was prepared with other settings: name another --corpus, or remove it")
         code = _say_outcome(jobs.train(settings, corpus, run), run)
         if code == 0:
             evaluate_run(run, settings.evaluation, corpus)
