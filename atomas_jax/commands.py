@@ -374,14 +374,15 @@ def _rewrite(
             written = getattr(model, method)(inputs, progress=bar.advance, batch_size=batch_size, **decoding.given())
             for string, outputs in zip(inputs, written):
                 for output in outputs:
-                    print(f"{string}\t{' '.join(output.split())}", file=stream, flush=stream is sys.stdout)
+                    print(f"{string}\t{' '.join(output.split())}", file=stream, flush=out is None)
 
 
 @contextlib.contextmanager
-def _output(out: Path | None) -> Iterator[TextIO]:
+def _output(out: Path | None) -> Iterator[TextIO | None]:
     """Where lines go: standard output, or a file that appears whole or not at all."""
     if out is None:
-        yield sys.stdout
+        # None lets `print` find the standard output of the moment: on a terminal the bar's, which keeps lines above it
+        yield None if sys.stdout.isatty() else sys.stdout
         return
     if not out.parent.is_dir():
         raise UserError(f"no folder {out.parent} to write {out.name} in: make it first")

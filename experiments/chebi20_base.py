@@ -4,7 +4,7 @@ The published settings: 247 M parameters and T5's vocabulary, Adam at a constant
 devices of 2 pairs, 100 epochs, seed 42, losses 1 : 10 : 1, beam search of width 5 up to 512 tokens with the momentum
 weights. What differs is what `atomas_jax` corrects: strings come at their own lengths and clusters follow them, the
 backslash can be written, both directions are learned in one run, and a molecule's other captions are no negatives. The
-published run starts from MolT5's weights; this one starts from scratch unless weights are imported first.
+published run starts from MolT5's weights; this one starts from scratch.
 
 T5's `spiece.model` comes with every T5 checkpoint: name it in $T5_SPIECE_MODEL.
 """

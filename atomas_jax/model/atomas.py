@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import jax
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from atomas_jax.model.configuration import ModelConfig
-from atomas_jax.model.heads import Aligned, AlignmentHeads, Modality, Side
+from atomas_jax.model.heads import Aligned, AlignmentHeads, Modality
 from atomas_jax.model.t5 import EncoderDecoder, shift_right
 
 
@@ -71,11 +71,6 @@ class Atomas(nn.Module):
         """Unit vectors of whole strings in the shared space, float32."""
         mask = tokens != 0
         return self.alignment.embed(modality, self.transformer.encode(tokens, mask), mask)
-
-    def side(self, modality: Modality, tokens: Int[Array, "B L"]) -> Side:
-        """The whole hierarchy of strings of one modality: token weights, fragments, assignments."""
-        mask: Bool[Array, "B L"] = tokens != 0
-        return self.alignment.side(modality, self.transformer.encode(tokens, mask), mask)
 
 
 def abstract_parameters(config: ModelConfig) -> dict:
