@@ -2,6 +2,7 @@
 code 2."""
 
 import contextlib
+import importlib
 import io
 import os
 import re
@@ -14,34 +15,44 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from atomas_jax.errors import UserError
 
-USAGE = """usage: atomas COMMAND ...
-
-Molecules and language in one space: the toolkit's command line.
-
-  prepare     pairs from files, the hub or SMILES lists -> a prepared corpus
-  tokenizer   train a tokenizer, or check that one loses nothing of your data
-  train       prepared corpus -> run folder; the same call resumes a stopped run
-  run         all of it, from an experiment to report.html
-  caption     SMILES -> text
-  generate    text -> SMILES
-  retrieve    molecules for a text, or texts for a molecule
-  evaluate    a run folder on a split of its corpus, beside the floors
-  info        what a run folder, prepared corpus or tokenizer is
-
-`atomas COMMAND --help` lists settings with their defaults. Bad input is one line and exit code 2."""
+COMMANDS = {
+    "prepare": ("jobs:prepare", "pairs from files, the hub or SMILES lists -> a prepared corpus"),
+    "tokenizer train": ("tokenizer:train", "one tokenizer for SMILES and text from a file of pairs"),
+    "tokenizer check": ("tokenizer:check", "does a tokenizer lose nothing of your data?"),
+    "train": ("jobs:train", "prepared corpus -> run folder; the same call resumes a stopped run"),
+    "run": ("jobs:run", "all of it, from an experiment to report.html"),
+    "caption": ("rewriting:caption", "SMILES -> text"),
+    "generate": ("rewriting:generate", "text -> SMILES"),
+    "retrieve": ("retrieving:retrieve", "molecules for a text, or texts for a molecule"),
+    "evaluate": ("evaluating:evaluate", "a run folder on a split of its corpus, beside the floors"),
+    "info": ("info:info", "what a run folder, prepared corpus or tokenizer is"),
+}
+"""Each command by its words: `module:function` under `commands`, and a line of help. Imported when called."""
 
 EXPERIMENT_COMMANDS = ("prepare", "train", "run")
+"""Commands whose defaults are an experiment's: its name comes first, then any setting by name."""
+
+
+def usage() -> str:
+    """The help of `atomas` itself."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = "\n".join(f"  {name:<{width}}{told}" for name, (_, told) in COMMANDS.items())
+    return (
+        "usage: atomas COMMAND ...\n\nMolecules and language in one space: the toolkit's command line.\n\n"
+        f"{lines}\n\n`atomas COMMAND --help` lists settings with their defaults. "
+        "Bad input is one line and exit code 2."
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the command."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
+        print(usage())
         return
     _remember_compilations()
     try:
-        code = dispatch(arguments[0], arguments[1:])
+        code = dispatch(arguments)
     except UserError as error:
         code = _refuse(arguments[0], str(error))
     except BrokenPipeError:
@@ -70,49 +81,43 @@ def _refuse(command: str, message: str) -> int:
     return 2
 
 
-def dispatch(command: str, arguments: list[str]) -> int | None:
-    """Parse and run one subcommand. Returns its exit code (None: 0)."""
-    from atomas_jax import commands
-
-    table: dict[str, Callable] = {
-        "caption": commands.caption,
-        "generate": commands.generate,
-        "retrieve": commands.retrieve,
-        "evaluate": commands.evaluate,
-        "info": commands.info,
-    }
-    if command in EXPERIMENT_COMMANDS:
-        return _experiment_command(command, arguments)
-    if command == "tokenizer":
-        table = {"train": commands.tokenizer_train, "check": commands.tokenizer_check}
-        if not arguments or arguments[0] in ("-h", "--help"):
-            print("usage: atomas tokenizer {train,check} ...\n\n`atomas tokenizer train --help` lists settings")
+def dispatch(arguments: list[str]) -> int | None:
+    """Parse and run one command. Returns its exit code (None: 0)."""
+    first, rest = arguments[0], arguments[1:]
+    group = [name.split()[1] for name in COMMANDS if name.startswith(f"{first} ")]
+    if group:
+        if not rest or rest[0] in ("-h", "--help"):
+            print(
+                f"usage: atomas {first} {{{','.join(group)}}} ...\n\n`atomas {first} {group[0]} --help` lists settings"
+            )
             return None
-        command, arguments = arguments[0], arguments[1:]
-        if command not in table:
-            raise UserError(f"no subcommand {command!r}: choose train or check")
-        return call(table[command], arguments, f"atomas tokenizer {command}")
-    if command not in table:
-        known = ", ".join([*EXPERIMENT_COMMANDS, "tokenizer", *table])
-        raise UserError(f"no command {command!r}: choose one of {known}")
-    return call(table[command], arguments, f"atomas {command}")
+        if rest[0] not in group:
+            raise UserError(f"no subcommand {rest[0]!r}: choose {', '.join(group[:-1])} or {group[-1]}")
+        name, rest = f"{first} {rest[0]}", rest[1:]
+    elif first in COMMANDS:
+        name = first
+    else:
+        raise UserError(
+            f"no command {first!r}: choose one of {', '.join(dict.fromkeys(n.split()[0] for n in COMMANDS))}"
+        )
+    module, _, function = COMMANDS[name][0].partition(":")
+    command = getattr(importlib.import_module(f"atomas_jax.commands.{module}"), function)
+    if name in EXPERIMENT_COMMANDS:
+        command = command(_experiment(name, rest))
+    return call(command, rest, f"atomas {name}")
 
 
-def _experiment_command(command: str, arguments: list[str]) -> int | None:
-    """Commands whose defaults are an experiment's: its name comes first, then any setting by name."""
-    from atomas_jax import commands
+def _experiment(command: str, arguments: list[str]):
+    """The experiment whose settings are the defaults of a command."""
     from atomas_jax.config import Experiment, find_experiment
 
     if arguments and not arguments[0].startswith("-"):
-        default = find_experiment(arguments[0])
-    elif {"-h", "--help"} & set(arguments):
-        default = Experiment()
-    else:
-        # an option's value cannot be told from a name before the settings are known, and they hang on the name
-        folder = "--out" if command == "prepare" else "--run"
-        raise UserError(f"name the experiment first: atomas {command} EXPERIMENT {folder} ...")
-    function = {"prepare": commands.prepare, "train": commands.train, "run": commands.run}[command]
-    return call(function(default), arguments, f"atomas {command}")
+        return find_experiment(arguments[0])
+    if {"-h", "--help"} & set(arguments):
+        return Experiment()
+    # an option's value cannot be told from a name before the settings are known, and they hang on the name
+    folder = "--out" if command == "prepare" else "--run"
+    raise UserError(f"name the experiment first: atomas {command} EXPERIMENT {folder} ...")
 
 
 def call(function: Callable, arguments: list[str], program: str):

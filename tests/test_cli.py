@@ -51,7 +51,7 @@ def test_help_lists_every_command_and_every_setting(capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["fly"], "no command 'fly': choose one of prepare, train"),
+        (["fly"], "no command 'fly': choose one of prepare, tokenizer, train"),
         (["train"], "name the experiment first: atomas train EXPERIMENT --run"),
         (["train", "--training.steps", "3", "tiny"], "name the experiment first: atomas train EXPERIMENT --run"),
         (["prepare", "--overwrite", "tiny"], "name the experiment first: atomas prepare EXPERIMENT --out"),
@@ -124,12 +124,12 @@ def test_a_damaged_manifest_is_one_line(capsys, tmp_path, content):
 
 
 def test_a_file_the_system_refuses_is_one_line(capsys, tmp_path, monkeypatch):
-    from atomas_jax import commands
+    from atomas_jax.commands import info
 
     def refuse(folder):
         raise PermissionError(13, "Permission denied", str(tmp_path / "two\nlines"))
 
-    monkeypatch.setattr(commands, "_print_run", refuse)
+    monkeypatch.setattr(info, "print_run", refuse)
     (tmp_path / "config.json").write_text("{}")
     code, _, err = atomas(capsys, "info", tmp_path)
     assert (code, err.count("\n")) == (2, 1)
@@ -205,7 +205,7 @@ def test_info_outlives_a_log_cut_by_a_kill_and_needs_no_jax(capsys, small_run, t
     code, out, err = atomas(capsys, "info", killed)
     assert code == 0, err
     assert "step 12 of 12" in out and "last validation, at step 12" in out
-    program = "import sys; from atomas_jax.commands import info; from pathlib import Path; info(Path(sys.argv[1]))"
+    program = "import sys; from atomas_jax.commands.info import info; from pathlib import Path; info(Path(sys.argv[1]))"
     program += "; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", program, str(killed)], check=True, stdout=subprocess.DEVNULL)
 
@@ -242,7 +242,7 @@ def test_the_tokenizer_to_check_may_lie_in_a_run_or_be_the_shipped_one(capsys, s
         code, out, err = atomas(capsys, "tokenizer", "check", pairs, *chosen)
         assert code == 0, err
         assert "rows read 2, refused by the reader 1 (the first on line 3: " in out
-    monkeypatch.setattr("atomas_jax.commands.SHIPPED_TOKENIZER", tmp_path / "none")
+    monkeypatch.setattr("atomas_jax.commands.tokenizer.SHIPPED_TOKENIZER", tmp_path / "none")
     code, _, err = atomas(capsys, "tokenizer", "check", pairs)
     assert (code, err.count("\n")) == (2, 1)
     assert "--tokenizer" in err
