@@ -25,6 +25,7 @@ COMMANDS = {
     "generate": ("rewriting:generate", "text -> SMILES"),
     "retrieve": ("retrieving:retrieve", "molecules for a text, or texts for a molecule"),
     "evaluate": ("evaluating:evaluate", "a run folder on a split of its corpus, beside the floors"),
+    "leakage": ("auditing:leakage", "what a test file shares with a training file"),
     "info": ("info:info", "what a run folder, prepared corpus or tokenizer is"),
 }
 """Each command by its words: `module:function` under `commands`, and a line of help. Imported when called."""
