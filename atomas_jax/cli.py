@@ -59,9 +59,10 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         code = 0
     except OSError as error:
-        if error.filename is None:
+        # a full disk has an errno and no file; an OSError of a library's own making has neither, and is a defect
+        if error.errno is None:
             raise
-        code = _refuse(arguments[0], f"{error.filename}: {error.strerror}")
+        code = _refuse(arguments[0], f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
     except KeyboardInterrupt:
         print(f"atomas {arguments[0]}: interrupted", file=sys.stderr)
         code = 130

@@ -1,5 +1,6 @@
 """The command and the Python face, as a user meets them."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -305,3 +306,11 @@ def test_the_experiments_load():
         experiment = find_experiment(str(path))
         assert isinstance(experiment, Experiment)
         assert from_json(to_json(experiment), "test") == experiment
+
+
+def test_a_full_disk_is_one_line(capsys, monkeypatch):
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("atomas_jax.commands.info.info", full)
+    assert atomas(capsys, "info", "somewhere") == (2, "", "atomas info: No space left on device\n")
