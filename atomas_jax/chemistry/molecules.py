@@ -94,6 +94,11 @@ def canonical_smiles(molecule: MoleculeLike, stereo: bool = True) -> str:
     return Chem.MolToSmiles(mol if stereo else _flattened(mol))
 
 
+def plain_smiles(molecule: MoleculeLike) -> str:
+    """Canonical SMILES without stereo marks and isotopes, what many published overlap counts go by."""
+    return Chem.MolToSmiles(as_molecule(molecule), isomericSmiles=False)
+
+
 def inchikey(molecule: MoleculeLike) -> str:
     """The standard InChIKey, or '' where InChI has none (wildcard atoms, more than 1,024 atoms)."""
     return Chem.MolToInchiKey(as_molecule(molecule))

@@ -16,6 +16,9 @@ ORDERS = 4
 COLUMNS = 2 * ORDERS + 2
 """Matches of 1- to 4-grams, places for them, length of the prediction, length of the reference."""
 
+NAMES = {"BLEU": 4, "BLEU-2": 2, "BLEU-4": 4}
+"""Scores that are BLEU of a result's "BLEU counts", and their order."""
+
 
 def counts(reference: Sequence, prediction: Sequence) -> list[int]:
     """The `COLUMNS` integers of one row, from two sequences of tokens (or two strings: their characters)."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from atomas_jax.chemistry.molecules import InvalidMolecule, canonical_smiles, identity, parse, scaffold
+from atomas_jax.chemistry.molecules import InvalidMolecule, canonical_smiles, identity, parse, plain_smiles, scaffold
 from atomas_jax.corpus.readers import Record
 from atomas_jax.evaluation.caption_tokens import words
 from atomas_jax.evaluation.workers import Progress, spread
@@ -33,6 +33,7 @@ KINDS = (
     Kind("same canonical SMILES", "molecules", "RDKit's, with stereo"),
     Kind("same InChIKey", "molecules", "also tautomers that InChI takes for one molecule"),
     Kind("same without stereo", "molecules", "canonical SMILES without stereo marks: stereo twins"),
+    Kind("same without stereo and isotopes", "molecules", "canonical SMILES without stereo marks and isotopes"),
     Kind("same skeleton", "molecules", "first block of the InChIKey: stereo, isotopes and protons aside"),
     Kind("same scaffold", "molecules", "Bemis-Murcko scaffold; molecules without rings have none"),
     Kind("same caption", "captions", "case and runs of blanks aside"),
@@ -111,7 +112,14 @@ def audit(
     return Audit(len(train), len(test), unreadable["train"], unreadable["test"], tuple(found))
 
 
-_MOLECULAR = ("same canonical SMILES", "same InChIKey", "same without stereo", "same skeleton", "same scaffold")
+_MOLECULAR = (
+    "same canonical SMILES",
+    "same InChIKey",
+    "same without stereo",
+    "same without stereo and isotopes",
+    "same skeleton",
+    "same scaffold",
+)
 
 
 def _facts(rows: list[str]) -> list[tuple[str, ...] | None]:
@@ -125,9 +133,10 @@ def _facts_of(smiles: str) -> tuple[str, ...] | None:
     except InvalidMolecule:
         return None
     one = identity(molecule)
-    flat = one.canonical if not set("@/\\") & set(one.canonical) else canonical_smiles(molecule, stereo=False)
+    flat = canonical_smiles(molecule, stereo=False) if set("@/\\") & set(one.canonical) else one.canonical
+    plain = plain_smiles(molecule) if "[" in flat else flat  # no bracket, no isotope
     skeleton = flat if one.key.startswith("SMILES:") else one.key.partition("-")[0]
-    return one.canonical, one.key, flat, skeleton, scaffold(molecule)
+    return one.canonical, one.key, flat, plain, skeleton, scaffold(molecule)
 
 
 def _values(place: int, rows: Sequence[Record], facts: list[tuple[str, ...] | None]) -> list[Hashable | None]:
