@@ -309,8 +309,8 @@ def test_the_experiments_load():
 
 
 def test_a_full_disk_is_one_line(capsys, monkeypatch):
-    def full(folder: Path) -> None:
+    def full(*_) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("atomas_jax.commands.info.info", full)
+    monkeypatch.setattr("atomas_jax.cli.call", full)
     assert atomas(capsys, "info", "somewhere") == (2, "", "atomas info: No space left on device\n")
