@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from atomas_jax.decoding import constraint
 from atomas_jax.decoding.loop import EOS_ID, PAD_ID, Decoded, Request, capacities, run
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.model.configuration import T5Config
@@ -36,6 +37,8 @@ class _Beams:
     has_ended: Bool[Array, "B N"]
     open: Bool[Array, " B"]
     """Strings whose ended list may still improve."""
+    remembered: Any
+    """By the constraint, of the running beams."""
 
 
 def beam_search(params: Any, config: T5Config, settings: DecodingConfig, request: Request) -> Decoded:
@@ -46,13 +49,12 @@ def beam_search(params: Any, config: T5Config, settings: DecodingConfig, request
     cache = init_cache(
         weights, config, request.encoded, request.encoded_mask, length, beams, capacity=capacities(length)[0]
     )
-    allowed = request.allowed[:, None, :]
 
     def body(state: _Beams, cache):
         written = cache.position + 1
         logits, cache = decode_step(weights, config, state.last, cache)
-        gains = jax.nn.log_softmax(logits, axis=-1).reshape(batch, beams, -1)
-        gains = jnp.where(allowed, gains, -jnp.inf)
+        allowed = constraint.permitted(request, state.remembered, written - 1, length, beams)
+        gains = jnp.where(allowed, jax.nn.log_softmax(logits, axis=-1), -jnp.inf).reshape(batch, beams, -1)
         vocabulary = gains.shape[-1]
         totals = (gains + state.running_score[:, :, None]).reshape(batch, -1)
         score, choice = jax.lax.top_k(totals, 2 * beams)
@@ -65,7 +67,8 @@ def beam_search(params: Any, config: T5Config, settings: DecodingConfig, request
         running = jnp.take_along_axis(strings, survivors[:, :, None], axis=1)
         last = jnp.take_along_axis(token, survivors, axis=1)
         parents = jnp.take_along_axis(parent, survivors, axis=1)
-        cache = reorder(cache, (parents + beams * jnp.arange(batch)[:, None]).reshape(-1))
+        rows = (parents + beams * jnp.arange(batch)[:, None]).reshape(-1)
+        cache = reorder(cache, rows)
 
         enters = ends & (jnp.arange(2 * beams) < beams) & state.open[:, None]
         candidate = score / written.astype(jnp.float32) ** settings.length_penalty
@@ -89,6 +92,7 @@ def beam_search(params: Any, config: T5Config, settings: DecodingConfig, request
             ended_length=jnp.take_along_axis(lengths, kept, axis=1),
             has_ended=has_ended,
             open=still_open,
+            remembered=constraint.advance(request, constraint.reorder(state.remembered, rows), last.reshape(-1)),
         ), cache
 
     nothing = jnp.full((batch, beams, length), PAD_ID, jnp.int32)
@@ -102,6 +106,7 @@ def beam_search(params: Any, config: T5Config, settings: DecodingConfig, request
         ended_length=jnp.zeros((batch, beams), jnp.int32),
         has_ended=jnp.zeros((batch, beams), bool),
         open=request.active,
+        remembered=constraint.start(request, batch * beams),
     )
     state = run(body, lambda state: jnp.any(state.open), state, cache, length)
     return _best(state, settings)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from atomas_jax.decoding.beam import beam_search
+from atomas_jax.decoding.constraint import Constraint
 from atomas_jax.decoding.loop import Decoded, Request
 from atomas_jax.decoding.sampling import sample
 from atomas_jax.decoding.settings import DecodingConfig
@@ -44,7 +45,9 @@ def decode(params: Any, config: T5Config, settings: DecodingConfig, request: Req
 
 
 @partial(jax.jit, static_argnames=("config", "settings"))
-def _encode_and_decode(params, tokens, start_ids, allowed, lengths, row_ids, key, *, config, settings) -> Decoded:
+def _encode_and_decode(
+    params, tokens, start_ids, allowed, lengths, row_ids, key, constraint, prefix, *, config, settings
+) -> Decoded:
     mask = jnp.arange(tokens.shape[1]) < lengths[:, None]
     encoded = EncoderDecoder(config).apply({"params": params}, tokens, mask, method="encode")
     request = Request(
@@ -55,6 +58,8 @@ def _encode_and_decode(params, tokens, start_ids, allowed, lengths, row_ids, key
         active=lengths > 0,
         row_ids=row_ids,
         key=key,
+        constraint=constraint,
+        prefix=prefix,
     )
     return decode(params, config, settings, request)
 
@@ -67,6 +72,8 @@ def generate(
     *,
     start_id: int,
     allowed: Bool[np.ndarray, " V"] | None = None,
+    constraint: Constraint | None = None,
+    prefix: Sequence[int] = (),
     batch_size: int = 64,
     on_progress: Callable[[int], None] | None = None,
 ) -> Iterator[Written]:
@@ -74,11 +81,13 @@ def generate(
 
     `params`: unboxed parameters of `EncoderDecoder(config)`. `inputs`: token ids ending with the end token; read as
     needed, so the list may be endless. `start_id`: the decoder's start token. `allowed`: tokens that may be written, of
-    the tokenizer's length or the model's; ids beyond it never are. `on_progress` is called with the number of inputs
+    the tokenizer's length or the model's; ids beyond it never are. `constraint`: what may follow what. `prefix`:
+    tokens that every string starts with. `on_progress` is called with the number of inputs
     finished since the last call. Strings are padded to powers of two from 32, so few programs are compiled, and what a
     row gives does not depend on its neighbours. Raises UserError for an input without tokens or with an unknown id.
     """
     allowed = _whole_vocabulary(allowed, config)
+    forced = _forced(prefix, config, settings)
     settings, key = replace(settings, seed=0), jax.random.key(settings.seed)
     progress = on_progress or (lambda count: None)
     numbered = enumerate(inputs)
@@ -99,6 +108,8 @@ def generate(
                 lengths,
                 row_ids,
                 key,
+                constraint,
+                forced,
                 config=config,
                 settings=settings,
             )
@@ -125,7 +136,17 @@ def _whole_vocabulary(allowed: Bool[np.ndarray, " V"] | None, config: T5Config) 
     return np.pad(allowed, (0, config.vocab_size - len(allowed)))[None]
 
 
-def _checked(index: int, tokens: Sequence[int], config: T5Config) -> tuple[int, Int[np.ndarray, " L"]]:
+def _forced(prefix: Sequence[int], config: T5Config, settings: DecodingConfig) -> Int[np.ndarray, " P"] | None:
+    """The prefix padded to a power of two from 8, so that few programs are compiled."""
+    if not len(prefix):
+        return None
+    if len(prefix) >= settings.max_length:
+        raise UserError(f"the prefix has {len(prefix)} tokens, max_length is {settings.max_length}: raise it")
+    _, tokens = _checked("prefix", prefix, config)
+    return np.pad(tokens, (0, max(8, _power_of_two(len(tokens))) - len(tokens)))
+
+
+def _checked(index: int | str, tokens: Sequence[int], config: T5Config) -> tuple[int | str, Int[np.ndarray, " L"]]:
     array = np.asarray(tokens, np.int32)
     if not array.size:
         raise UserError(f"input {index} has no tokens")

@@ -6,7 +6,7 @@ string, V vocabulary, D width.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,10 @@ class Request:
     """Names the random numbers of a row, so that its samples do not depend on its place in a batch."""
     key: Array
     """Random key of the whole list; only sampling uses it."""
+    constraint: Any = None
+    """A `decoding.constraint.Constraint`; None is none."""
+    prefix: Int[Array, " P"] | None = None
+    """Tokens every string starts with, then zeros."""
 
 
 @jax.tree_util.register_dataclass

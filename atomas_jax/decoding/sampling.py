@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from atomas_jax.decoding import constraint
 from atomas_jax.decoding.loop import EOS_ID, PAD_ID, Decoded, Request, capacities, row_keys, run
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.model.configuration import T5Config
@@ -21,6 +22,8 @@ class _Rows:
     lengths: Int[Array, " R"]
     done: Bool[Array, " R"]
     log_probability: Float[Array, " R"]
+    remembered: Any
+    """By the constraint."""
 
 
 def sample(params: Any, config: T5Config, settings: DecodingConfig, request: Request) -> Decoded:
@@ -31,12 +34,12 @@ def sample(params: Any, config: T5Config, settings: DecodingConfig, request: Req
         weights, config, request.encoded, request.encoded_mask, length, count, capacity=capacities(length)[0]
     )
     batch = request.start_ids.shape[0]
-    allowed = request.allowed if request.allowed.shape[0] == 1 else jnp.repeat(request.allowed, count, axis=0)
     keys = row_keys(request.key, request.row_ids, count)
 
     def body(rows: _Rows, cache):
         position = cache.position
         logits, cache = decode_step(weights, config, rows.last, cache)
+        allowed = constraint.permitted(request, rows.remembered, position, length, count)
         possible = jnp.where(allowed, logits, -jnp.inf)
         if settings.method == "greedy":
             chosen = jnp.argmax(possible, axis=-1).astype(jnp.int32)
@@ -50,6 +53,7 @@ def sample(params: Any, config: T5Config, settings: DecodingConfig, request: Req
             lengths=rows.lengths + ~rows.done,
             done=rows.done | (chosen == EOS_ID),
             log_probability=rows.log_probability + jnp.where(rows.done, 0.0, gain),
+            remembered=constraint.advance(request, rows.remembered, chosen),
         ), cache
 
     rows = _Rows(
@@ -58,6 +62,7 @@ def sample(params: Any, config: T5Config, settings: DecodingConfig, request: Req
         lengths=jnp.zeros(batch * count, jnp.int32),
         done=jnp.repeat(~request.active, count),
         log_probability=jnp.zeros(batch * count, jnp.float32),
+        remembered=constraint.start(request, batch * count),
     )
     rows = run(body, lambda rows: ~jnp.all(rows.done), rows, cache, length)
     log_probability = rows.log_probability.reshape(batch, count)

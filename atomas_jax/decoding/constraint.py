@@ -1,0 +1,69 @@
+"""Which token may follow: a constraint on what is written, inside the compiled loop.
+
+Dimension letters: B strings, N continuations of each, R = B * N rows, P tokens of a prefix, V vocabulary.
+"""
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from atomas_jax.decoding.loop import Request
+
+State = Any
+"""A pytree whose leaves are arrays [R, ...]: what a constraint remembers of each row."""
+
+
+class Constraint(Protocol):
+    """Which tokens may follow. A pytree whose leaves are lookup tables: an argument of the compiled loop, so that
+    another table needs no other program."""
+
+    def start(self, rows: int) -> State:
+        """Nothing written yet."""
+        ...
+
+    def allowed(self, state: State, remaining: Int[Array, ""]) -> Bool[Array, "R V"]:
+        """Tokens that may come next, where `remaining` tokens may still be written, the end token counted."""
+        ...
+
+    def advance(self, state: State, tokens: Int[Array, " R"]) -> State:
+        """One token more in every row. Rows that have ended are given the pad token and are not asked again."""
+        ...
+
+
+def start(request: Request, rows: int) -> State:
+    """What the request's constraint remembers at the start; nothing without one."""
+    return None if request.constraint is None else request.constraint.start(rows)
+
+
+def permitted(
+    request: Request, state: State, position: Int[Array, ""], max_length: int, continuations: int
+) -> Bool[Array, "#R V"]:
+    """Tokens that may be written at a position by all rules of a request: its vocabulary, its constraint, its prefix.
+
+    The prefix goes before everything: what it demands is written whether another rule likes it or not.
+    """
+    allowed = request.allowed
+    if allowed.shape[0] > 1:
+        allowed = jnp.repeat(allowed, continuations, axis=0)
+    if request.constraint is not None:
+        allowed = allowed & request.constraint.allowed(state, max_length - position)
+    if request.prefix is not None:
+        demanded = jax.lax.dynamic_index_in_dim(
+            request.prefix, jnp.minimum(position, request.prefix.shape[0] - 1), keepdims=False
+        )
+        demanded = jnp.where(position < request.prefix.shape[0], demanded, 0)
+        only = jnp.arange(allowed.shape[-1]) == demanded
+        allowed = jnp.where(demanded > 0, only, allowed)
+    return allowed
+
+
+def advance(request: Request, state: State, tokens: Int[Array, " R"]) -> State:
+    """The constraint's memory after one token more."""
+    return None if request.constraint is None else request.constraint.advance(state, tokens)
+
+
+def reorder(state: State, rows: Int[Array, " R"]) -> State:
+    """Row i remembers what row `rows[i]` did."""
+    return jax.tree.map(lambda leaf: leaf[rows], state)
