@@ -70,7 +70,8 @@ def beam_search(params: Any, config: T5Config, settings: DecodingConfig, request
         rows = (parents + beams * jnp.arange(batch)[:, None]).reshape(-1)
         cache = reorder(cache, rows)
 
-        enters = ends & (jnp.arange(2 * beams) < beams) & state.open[:, None]
+        possible = score > _NEVER / 2  # neither forbidden nor one of the copies a string starts with
+        enters = ends & possible & (jnp.arange(2 * beams) < beams) & state.open[:, None]
         candidate = score / written.astype(jnp.float32) ** settings.length_penalty
         candidate = candidate + jnp.where(enters, 0.0, _NEVER)
         ended_score, kept = jax.lax.top_k(jnp.concatenate([state.ended_score, candidate], axis=1), beams)
