@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 
-.PHONY: quickstart test test-all lint clean
+.PHONY: quickstart test test-all lint clean bench-evaluation
 
 quickstart: $(VENV)/.run
 	$(BIN)/atomas run experiments/quickstart.py --run $(RUN)
@@ -18,6 +18,9 @@ test-all: $(VENV)/.test
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+bench-evaluation: $(VENV)/.run
+	$(BIN)/python -m benchmarks.evaluation
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.12"'
