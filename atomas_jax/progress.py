@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -76,6 +76,18 @@ def bar(title: str, total: int | None = None, unit: str = "rows", completed: int
         yield shown
     finally:
         shown.close()
+
+
+def counter(shown: Bar) -> Callable[[int, int], None]:
+    """A bar's advances as a callback of (done, in all)."""
+    before = 0
+
+    def advance(done: int, _all: int) -> None:
+        nonlocal before
+        shown.advance(done - before)
+        before = done
+
+    return advance
 
 
 def track(items: Iterable, title: str, total: int | None = None, unit: str = "rows") -> Iterator:

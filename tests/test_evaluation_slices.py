@@ -13,8 +13,9 @@ from rich.console import Console
 from atomas_jax.chemistry.molecules import identity
 from atomas_jax.chemistry.spellings import SPELLINGS
 from atomas_jax.errors import UserError
-from atomas_jax.evaluation import exports, slices
+from atomas_jax.evaluation import exports, floors, outputs, report, results, slices
 from atomas_jax.evaluation.captions import caption_metrics
+from atomas_jax.evaluation.examples import Sheet
 from atomas_jax.evaluation.molecules import molecule_metrics
 from atomas_jax.evaluation.ranking import chance, ranking_metrics
 
@@ -128,3 +129,45 @@ def test_results_as_csv_and_latex():
     results["Molecules"]["copy"] = molecule_metrics(SMILES[:2], SMILES[:2])
     with pytest.raises(UserError, match="may not stand in one table"):
         exports.latex_text(results)
+
+
+def test_captions_by_spelling_ask_for_each_spelling_once():
+    asked = []
+
+    def caption(smiles):
+        asked.append(smiles)
+        return [one if one in SMILES else "" for one in smiles]
+
+    table = slices.by_spelling(SMILES, SMILES, caption, caption_metrics, seed=5)
+    assert list(table) == list(SPELLINGS) and len(asked) == len(SPELLINGS) and asked[0] == SMILES
+    assert table["as given"]["ROUGE-1"] == 1 > table["explicit hydrogens"]["ROUGE-1"]
+    assert {result.stamp.data for result in table.values()} == {table["random"].stamp.data}
+
+
+def test_the_folder_of_an_evaluation_holds_all_of_it(tmp_path):
+    cuts = slices.slicings(SMILES, TEXTS, [0.1, 0.5, 1, 1, 1, 1])
+    captions = {"model": caption_metrics(TEXTS, SAID), "another row": caption_metrics(TEXTS, TEXTS[::-1])}
+    ranked = ranking_metrics(np.array([1, 2.5, 3, 4, 5, 6]), 6)
+    measured = {"Captions": captions, "Text to molecule": {"model": ranked, "chance": chance(6, 6, ranked)}}
+    sheets = [
+        Sheet("Captions", captions["model"], {"Molecule": SMILES}, {"Reference": TEXTS, "Model": SAID}, True, cuts),
+        Sheet("Text to molecule", ranked, {"Molecule": SMILES, "First hit": SMILES[::-1]}, {"Text": TEXTS}, cuts=cuts),
+    ]
+    found = outputs.write_outputs(tmp_path / "test", "A run", measured, sheets)
+    names = {path.name for path in (tmp_path / "test").iterdir()}
+    assert names == {"results.json", "results.csv", "results.tex", "slices.csv", "examples.html"}
+    assert list(results.load(tmp_path / "test/results.json")) == list(measured)
+    assert '"name":"Rank"' in (tmp_path / "test/examples.html").read_text()
+    page = report.write_report(tmp_path, "A run", measured, slices=found, examples="test/examples.html").read_text()
+    assert '<a href="test/examples.html">' in page and 'id="slices"' in page
+    for label in ("double bonds (E/Z)", "0.4 to 0.6", "another row: METEOR"):
+        assert label in page
+    assert page.count("<table") == page.count("</table>") == 4
+
+
+def test_floors_of_both_directions_have_an_answer_a_row():
+    made, similarity = floors.caption_floors(SMILES, TEXTS, SMILES[::2], TEXTS[::2])
+    assert set(made) == {floors.RANDOM, floors.NEAREST} and sorted(made[floors.RANDOM]) == sorted(TEXTS)
+    assert made[floors.NEAREST][::2] == TEXTS[::2] and list(similarity[::2]) == [1, 1, 1]
+    made = floors.molecule_floors(TEXTS, SMILES, TEXTS[::2], SMILES[::2])
+    assert made[floors.NEAREST][::2] == SMILES[::2] and all(a != b for a, b in zip(made[floors.RANDOM], SMILES))

@@ -47,7 +47,7 @@ def leakage(
     sides = {"training": _read(train), "test": _read(test)}
     rows = {side: kept for side, (kept, _) in sides.items()}
     with progress.bar("audit", sum(map(len, rows.values())), "molecules") as bar:
-        found = audit(rows["training"], rows["test"], near, progress=_advances(bar))
+        found = audit(rows["training"], rows["test"], near, progress=progress.counter(bar))
     for side, (kept, refused) in sides.items():
         print(f"{side}: {kept[0].file}, {len(kept):,} rows" + (f" ({refused:,} refused)" if refused else ""))
     Console().print(_table(found))
@@ -81,18 +81,6 @@ def _read(source: Source):
         return rows(captions=True)
     except UserError:  # no caption column: where something else is wrong, the second reading says what
         return rows(captions=False)
-
-
-def _advances(bar):
-    """`spread`'s (done, all) as advances of a bar."""
-    before = 0
-
-    def advance(done: int, _all: int) -> None:
-        nonlocal before
-        bar.advance(done - before)
-        before = done
-
-    return advance
 
 
 def _table(found: Audit) -> Table:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from atomas_jax.chemistry.outlines import outline
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import tables
-from atomas_jax.evaluation.results import METRICS, Result, metric
+from atomas_jax.evaluation.results import METRICS, Metric, Result
 from atomas_jax.evaluation.slices import Slicing
 from atomas_jax.evaluation.workers import Progress, spread
 from atomas_jax.files import write_whole
@@ -91,34 +91,37 @@ def _embedded(data: dict) -> Markup:
 
 def _plain(sheet: Sheet, place: dict[str, int]) -> dict:
     """A sheet as the page's program takes it."""
-    names = [name for name, array in sheet.result.rows.items() if array.ndim == 1 and _is_metric(name)]
+    names = [name for name, array in sheet.result.rows.items() if array.ndim == 1 and _metric(name)]
     primary = next((name for name in tables.PRIMARY if name in names), names[0])
-    columns = [_column(sheet.result.rows[name], metric(name).decimals) for name in names]
+    shown = {name: _metric(name) for name in names}
     return {
         "name": sheet.name,
         "primary": names.index(primary),
         "metrics": [
             {
                 "name": name,
-                "meaning": metric(name).meaning,
-                "higher": metric(name).higher_is_better,
-                "decimals": metric(name).decimals,
+                "meaning": how.meaning,
+                "higher": how.higher_is_better,
+                "decimals": how.decimals,
                 "flag": bool(np.isin(sheet.result.rows[name], (0, 1)).all()),
             }
-            for name in names
+            for name, how in shown.items()
         ],
         "drawn": list(sheet.molecules),
         "told": list(sheet.texts),
         "compared": sheet.compared,
         "cuts": [{"name": cut.name, "labels": cut.labels, "member": cut.member.tolist()} for cut in sheet.cuts],
-        "scores": columns,
+        "scores": [_column(sheet.result.rows[name], how.decimals) for name, how in shown.items()],
         "molecules": [[place[smiles] for smiles in column] for column in sheet.molecules.values()],
         "texts": [list(column) for column in sheet.texts.values()],
     }
 
 
-def _is_metric(name: str) -> bool:
-    return name in METRICS or name.startswith("R@")
+def _metric(name: str) -> Metric | None:
+    """How a row array is shown; None for what is no score of a row (n-gram counts)."""
+    if name == "Rank":
+        return Metric("rank of the query's partner; halves are ties", 1, False)
+    return METRICS.get("R@k" if name.startswith("R@") else name)
 
 
 def _column(values: np.ndarray, decimals: int) -> list[float | None]:

@@ -48,7 +48,7 @@ def latex_text(results: Results) -> str:
             cells = [_cell(name, result.scores.get(name), best[name] == system) for name in names]
             lines.append(" & ".join([_escaped(system), *cells]) + r" \\")
         parts.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([r"% \usepackage{booktabs}", *parts]) + "\n"
 
 
 def _cell(name, score, best: bool) -> str:

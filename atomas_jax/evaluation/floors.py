@@ -13,6 +13,30 @@ from atomas_jax.chemistry import fingerprints
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation.caption_tokens import words
 
+RANDOM, NEAREST = "another row", "nearest training pair"
+"""What the floors are called in tables."""
+
+
+def caption_floors(
+    smiles: Sequence[str], texts: Sequence[str], known_smiles: Sequence[str], known_texts: Sequence[str], seed: int = 0
+) -> tuple[dict[str, list[str]], np.ndarray]:
+    """Both floors for captioning N molecules whose captions are `texts`, from training pairs.
+
+    Returns: ({floor: captions [N]}, similarity float64 [N] to the nearest training molecule).
+    """
+    copied, similarity = nearest_captions(smiles, known_smiles, known_texts)
+    return {RANDOM: random_answers(texts, seed), NEAREST: copied}, similarity
+
+
+def molecule_floors(
+    texts: Sequence[str], smiles: Sequence[str], known_texts: Sequence[str], known_smiles: Sequence[str], seed: int = 0
+) -> dict[str, list[str]]:
+    """Both floors for N texts whose molecules are `smiles`, from training pairs: {floor: SMILES [N]}."""
+    return {
+        RANDOM: random_answers(smiles, seed),
+        NEAREST: nearest_molecules(texts, known_texts, known_smiles)[0],
+    }
+
 
 def other_rows(rows: int, seed: int = 0) -> np.ndarray:
     """For each of N >= 2 rows another one, int64 [N]: a random cyclic permutation (Sattolo), so that no row gets

@@ -14,6 +14,7 @@ from atomas_jax.evaluation import tables
 from atomas_jax.evaluation.curves import curves, read_log
 from atomas_jax.evaluation.ranking import Ranked
 from atomas_jax.evaluation.results import Result, Results, metric
+from atomas_jax.evaluation.slices import Slice, columns_of
 from atomas_jax.files import write_whole
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -123,6 +124,8 @@ def write_report(
     molecules: Sequence[MoleculeExample] = (),
     retrieval: Sequence[RetrievalExample] = (),
     notes: Sequence[str] = (),
+    slices: Mapping[str, Sequence[Slice]] | None = None,
+    examples: str | Path | None = None,
 ) -> Path:
     """Write `report.html` into `folder`, whole or not at all; it needs no other file and no network.
 
@@ -134,6 +137,8 @@ def write_report(
       settings: heading -> name -> value: configuration, versions, corpus; each a table at the end of the page.
       captions, molecules, retrieval: examples, see `caption_examples` and its sisters.
       notes: sentences under the title (what was trained on what, what a reader must know).
+      slices: heading -> slices of its table, see `slices.sliced`.
+      examples: the page of all rows (`examples.write_examples`), by a path from `folder`; linked where it is named.
 
     Returns: the path written.
 
@@ -159,8 +164,29 @@ def write_report(
         captions=captions,
         molecules=molecules,
         retrieval=retrieval,
+        slices=[_sliced(heading, found) for heading, found in (slices or {}).items() if found],
+        examples=None if examples is None else Path(examples).as_posix(),
     )
     return write_whole(Path(folder) / "report.html", page)
+
+
+def _sliced(heading: str, found: Sequence[Slice]) -> dict:
+    """Slices as the template takes them: lines of text under the names of the slicings."""
+    columns = columns_of(found)
+    groups: dict[str, list[dict]] = {}
+    for one in found:
+        scores = [(name, one.scores[system][name]) for system, name in columns]
+        cells = [(tables.value_text(name, score.value), tables.interval_text(name, score)) for name, score in scores]
+        groups.setdefault(one.slicing, []).append({"label": one.label, "rows": f"{one.rows:,}", "cells": cells})
+    own = columns[0][0]
+    return {
+        "heading": heading,
+        "columns": [
+            (name if system == own else f"{system}: {name}", metric(name).meaning, metric(name).higher_is_better)
+            for system, name in columns
+        ],
+        "groups": groups,
+    }
 
 
 def _shown(heading: str, table: Mapping[str, Result]) -> dict:

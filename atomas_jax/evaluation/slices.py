@@ -8,7 +8,7 @@ measurement, because its row arrays are all that a metric is made of.
 import csv
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from atomas_jax.chemistry.spellings import SPELLINGS
 from atomas_jax.evaluation import bleu, bootstrap, tables
 from atomas_jax.evaluation.bootstrap import Estimator
 from atomas_jax.evaluation.results import Result, Score, Table, metric
@@ -81,6 +82,28 @@ def slicings(smiles: Sequence[str], texts: Sequence[str], similarity: Sequence[f
     """All of the above for N pairs; by similarity only where it is known."""
     near = [] if similarity is None else [by_similarity(similarity)]
     return [*near, by_stereo(smiles), by_length(smiles, "SMILES"), by_length(texts, "text")]
+
+
+def by_spelling(
+    smiles: Sequence[str],
+    references: Sequence[str],
+    caption: Callable[[list[str]], list[str]],
+    measure: Callable[[list[str], list[str]], Result],
+    seed: int = 0,
+) -> dict[str, Result]:
+    """Captions of the same molecules spelled otherwise: spelling -> result, a table as of systems.
+
+    Args:
+      smiles, references: N molecules and captions. caption: SMILES to captions, called once for each of
+        `chemistry.spellings.SPELLINGS`. measure: (references, captions) to a result. seed: of the random spelling.
+
+    Raises: `InvalidMolecule` for a SMILES that is none.
+    """
+    found = {}
+    for name, spell in SPELLINGS.items():
+        spelled = [spell(one, seed + row) for row, one in enumerate(smiles)]
+        found[name] = measure(list(references), caption(spelled))
+    return found
 
 
 def estimators(result: Result) -> dict[str, Estimator]:
