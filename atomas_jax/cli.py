@@ -26,6 +26,7 @@ COMMANDS = {
     "retrieve": ("retrieving:retrieve", "molecules for a text, or texts for a molecule"),
     "evaluate": ("evaluating:evaluate", "a run folder on a split of its corpus, beside the floors"),
     "leakage": ("auditing:leakage", "what a test file shares with a training file"),
+    "import": ("exchanging:import_", "a T5 checkpoint (Hugging Face, T5X) -> a run folder"),
     "info": ("info:info", "what a run folder, prepared corpus or tokenizer is"),
 }
 """Each command by its words: `module:function` under `commands`, and a line of help. Imported when called."""

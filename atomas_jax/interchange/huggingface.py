@@ -3,14 +3,24 @@
 Hugging Face keeps one tensor a layer, kernels as [out, in]; ours are [in, out], stacked over a leading layer axis.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from atomas_jax.errors import UserError
 from atomas_jax.model.configuration import T5Config
+
+Progress = Callable[[int], None]
+
+
+class ArrayLike(Protocol):
+    """An array, or something in a file that becomes one when `np.asarray` reads it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
 
 _ATTENTION = {"query": "q", "key": "k", "value": "v", "out": "o"}
 
@@ -69,18 +79,30 @@ def _tensors(config: T5Config) -> Iterator[_Tensor]:
                 yield _Tensor(path, f"{at}.{module}.{theirs}.weight", shape, layers, transposed=True)
 
 
-def from_state_dict(state: Mapping[str, np.ndarray], config: T5Config) -> dict[str, Any]:
+def from_state_dict(
+    state: Mapping[str, ArrayLike], config: T5Config, dtype: str | None = None, on_progress: Progress | None = None
+) -> dict[str, Any]:
     """Parameters of `EncoderDecoder(config)` (a plain nested dict, without the "params" level) from Hugging Face's.
 
-    Types are kept. Raises UserError naming every tensor that is missing, misshapen or not known; copies of the
-    embedding under other names (`encoder.embed_tokens.weight`, a tied `lm_head.weight`) are accepted where equal to it.
+    Entries of `state` need `shape` and are read as arrays one at a time, so they may still be in a file. Types are
+    kept where `dtype` is None. `on_progress` is called with the number of tensors read.
+
+    Raises UserError naming every tensor that is missing, misshapen or not known; copies of the embedding under other
+    names (`encoder.embed_tokens.weight`, a tied `lm_head.weight`) are accepted where equal to it.
     """
     tensors = list(_tensors(config))
     _check(state, tensors, config)
     params: dict[str, Any] = {}
     for tensor in tensors:
-        parts = [_part(state[name], tensor.transposed) for name in tensor.names()]
-        leaf = np.ascontiguousarray(parts[0]) if tensor.layers is None else np.stack(parts)
+        leaf = None
+        for layer, name in enumerate(tensor.names()):
+            part = _part(state[name], tensor.transposed)
+            if leaf is None:  # filled part by part: no second copy of a stack is ever held
+                stack = () if tensor.layers is None else (tensor.layers,)
+                leaf = np.empty((*stack, *tensor.shape), dtype or part.dtype)
+            leaf[... if tensor.layers is None else layer] = part
+            if on_progress:
+                on_progress(1)
         node = params
         for key in tensor.path[:-1]:
             node = node.setdefault(key, {})
@@ -94,7 +116,11 @@ def to_state_dict(params: Mapping[str, Any], config: T5Config) -> dict[str, np.n
     The embedding is given once, as `shared.weight`; `transformers` ties its copies on loading. Raises UserError where
     the parameters are not those of `config`.
     """
-    state: dict[str, np.ndarray] = {}
+    return dict(state_items(params, config))
+
+
+def state_items(params: Mapping[str, Any], config: T5Config) -> Iterator[tuple[str, np.ndarray]]:
+    """The entries of `to_state_dict` one by one, each made when it is asked for."""
     for tensor in _tensors(config):
         leaf: Any = params
         for key in tensor.path:
@@ -107,8 +133,7 @@ def to_state_dict(params: Mapping[str, Any], config: T5Config) -> dict[str, np.n
             raise UserError(f"parameter {'/'.join(tensor.path)} has shape {leaf.shape}, the configuration {expected}")
         parts = [leaf] if tensor.layers is None else list(leaf)
         for name, part in zip(tensor.names(), parts, strict=True):
-            state[name] = np.ascontiguousarray(_part(part, tensor.transposed))
-    return state
+            yield name, np.ascontiguousarray(_part(part, tensor.transposed))
 
 
 def _part(array: np.ndarray, transposed: bool) -> np.ndarray:
@@ -116,7 +141,7 @@ def _part(array: np.ndarray, transposed: bool) -> np.ndarray:
     return array.T if transposed else array
 
 
-def _check(state: Mapping[str, np.ndarray], tensors: list[_Tensor], config: T5Config) -> None:
+def _check(state: Mapping[str, ArrayLike], tensors: list[_Tensor], config: T5Config) -> None:
     expected = {name: tensor.foreign_shape for tensor in tensors for name in tensor.names()}
     problems = [f"missing {name}" for name in expected if name not in state]
     problems += [
@@ -134,7 +159,9 @@ def _check(state: Mapping[str, np.ndarray], tensors: list[_Tensor], config: T5Co
             continue
         if name not in copies:
             problems.append(f"unknown {name}")
-        elif "shared.weight" in state and not np.array_equal(state[name], state["shared.weight"]):
+        elif "shared.weight" in state and not np.array_equal(
+            np.asarray(state[name]), np.asarray(state["shared.weight"])
+        ):
             problems.append(f"{name} differs from shared.weight, which it should copy")
     if problems:
         raise UserError(f"the tensors do not fit the configuration ({len(problems)} problems): {'; '.join(problems)}")

@@ -2,13 +2,12 @@
 
 import logging
 import math
-from pathlib import Path
 
 import jax
 import orbax.checkpoint as ocp
 
 from atomas_jax.errors import UserError
-from atomas_jax.run_folder import RunFolder
+from atomas_jax.run_folder import RunFolder, find_checkpoint
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every stage of every save at INFO and WARNING
 
@@ -105,35 +104,24 @@ def is_better(metric: str, value: float, than: float) -> bool:
     return value > than if metric.endswith(("accuracy", "R1", "MRR")) else value < than
 
 
+def write_weights(run: RunFolder, step: int, weights) -> None:
+    """A checkpoint of weights alone, to use and to start from, not to resume; returns when it is on disk."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(run.checkpoints.absolute() / str(step) / "weights", weights)
+
+
 def load_weights(run: RunFolder, which: str, like):
     """The averaged parameters of a run: `which` is "best", "latest" or a step; `like` a tree of shapes.
 
     "best" falls back to the latest where no validation has been run. Raises UserError when there is no such checkpoint
     or it does not fit the configuration.
     """
-    folder, step = _find(run, which)
+    folder, step = find_checkpoint(run, which)
     try:
         weights = ocp.StandardCheckpointer().restore(folder / "weights", like)
     except (ValueError, KeyError, OSError) as error:
         raise UserError(f"checkpoint {folder} cannot be read ({_first_line(error)})") from None
     return jax.tree.map(jax.numpy.asarray, weights), step
-
-
-def _find(run: RunFolder, which: str) -> tuple[Path, int]:
-    latest, best = saved_steps(run.checkpoints), saved_steps(run.best)
-    if which == "best" and best:
-        return run.best.absolute() / str(max(best)), max(best)
-    if which in ("best", "latest") and latest:
-        return run.checkpoints.absolute() / str(max(latest)), max(latest)
-    if which.isdigit() and int(which) in latest:
-        return run.checkpoints.absolute() / which, int(which)
-    have = ", ".join(map(str, sorted(latest))) or "none"
-    raise UserError(f"{run.path} has no checkpoint {which!r}; steps saved: {have}")
-
-
-def saved_steps(folder: Path) -> list[int]:
-    """Steps with a complete checkpoint in a folder of checkpoints."""
-    return [int(entry.name) for entry in folder.glob("*") if entry.name.isdigit() and (entry / "weights").is_dir()]
 
 
 def _first_line(error: Exception) -> str:
