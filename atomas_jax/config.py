@@ -36,6 +36,9 @@ class EvaluationConfig:
     """A folder of NLTK data that holds corpora/wordnet; METEOR does without synonyms when empty, and says so."""
     floors: bool = True
     """Put the captions of a random row and of the nearest training molecule beside the model's."""
+    spellings: int = 0
+    """Rows whose molecules are captioned again in other spellings (RDKit-canonical, random, kekulised, explicit
+    hydrogens), drawn likewise from those evaluated; 0: none."""
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,25 @@ from atomas_jax.config import EvaluationConfig
 from atomas_jax.corpus.prepared import PreparedCorpus, Split
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.errors import UserError
-from atomas_jax.evaluation import floors, ranking, report, results, tables
-from atomas_jax.evaluation.captions import caption_metrics
-from atomas_jax.evaluation.molecules import molecule_metrics
+from atomas_jax.evaluation import ranking, report, results, slices, tables
+from atomas_jax.evaluation.examples import Sheet
+from atomas_jax.evaluation.measuring import (
+    CAPTIONS,
+    MODEL,
+    MOLECULES,
+    Training,
+    caption_result,
+    cuts_of,
+    measure_captions,
+    measure_molecules,
+)
+from atomas_jax.evaluation.outputs import EXAMPLES, write_outputs
 from atomas_jax.evaluation.results import Results
 from atomas_jax.files import write_whole
 from atomas_jax.run_folder import RunFolder, read_json
 from atomas_jax.trained import TrainedModel, load
 
-MODEL, RANDOM, NEAREST, CHANCE = "model", "another row", "nearest training pair", "chance"
+CHANCE = "chance"
 
 
 def evaluate(
@@ -61,47 +71,45 @@ def evaluate(
     molecules = _write("generate", model.write_molecules, texts, asdict(decoded))
     _save_predictions(folder / "captions.tsv", "SMILES", smiles, texts, captions)
     _save_predictions(folder / "molecules.tsv", "description", texts, smiles, molecules)
-    caption_answers, molecule_answers = {MODEL: captions}, {MODEL: molecules}
+    training = None
     if config.floors:
         train = corpus.split("train")
-        known_smiles, known_texts = train.column("smiles"), train.column("text")
-        with progress.bar("nearest training pairs", 2, "searches") as bar:
-            caption_answers |= {RANDOM: floors.random_answers(texts, config.seed)}
-            caption_answers |= {NEAREST: floors.nearest_captions(smiles, known_smiles, known_texts)[0]}
-            bar.advance()
-            molecule_answers |= {RANDOM: floors.random_answers(smiles, config.seed)}
-            molecule_answers |= {NEAREST: floors.nearest_molecules(texts, known_texts, known_smiles)[0]}
-            bar.advance()
-
-    measured: Results = {"Captions": {}, "Molecules": {}}
-    keys = set(train.column("key")) if config.floors else None
-    for system, answers in caption_answers.items():
-        with progress.bar(f"measure captions, {system}", len(texts)) as bar:
-            measured["Captions"][system] = caption_metrics(
-                texts, answers, config.protocol, config.vocabulary or None, config.wordnet or None,
-                progress=_counter(bar), seed=config.seed,
-            )  # fmt: skip
-    for system, answers in molecule_answers.items():
-        with progress.bar(f"measure molecules, {system}", len(smiles)) as bar:
-            measured["Molecules"][system] = molecule_metrics(
-                smiles, answers, config.protocol, training_keys=keys, progress=_counter(bar), seed=config.seed
-            )
-
-    rankings, examples = _rank(model, split, config)
+        training = Training(train.column("smiles"), train.column("text"), train.column("key"))
+    tasks = [
+        measure_captions(smiles, texts, captions, config, training),
+        measure_molecules(texts, smiles, molecules, config, training),
+    ]
+    measured: Results = {one.sheet.name: one.table for one in tasks}
+    if config.spellings:
+        chosen = sample_rows(len(smiles), config.spellings, config.seed)
+        measured["Captions by spelling of the molecule"] = slices.by_spelling(
+            [smiles[i] for i in chosen],
+            [texts[i] for i in chosen],
+            lambda spelled: _write("caption spellings", model.write_captions, spelled, asdict(decoded)),
+            lambda references, answers: caption_result(references, answers, config, "spellings"),
+            config.seed,
+        )
+    rankings, ranked_sheets, examples = _rank(model, split, config, training)
     measured |= rankings
-    results.save(folder / "results.json", measured)
-    told = notes(model, config, decoded, split, sample)
-    tables.print_results(measured, notes=told)
+    sheets = [*(one.sheet for one in tasks), *ranked_sheets]
+    found = write_outputs(folder, model.experiment.name, measured, sheets, config.seed)
+    said = notes(model, config, decoded, split, sample)
+    tables.print_results(measured)
+    slices.print_slices(found)
+    for note in said:
+        print(note)
     report.write_report(
         run.path,
         f"{model.experiment.name}: molecules and language in one space",
         measured,
         log=run.log if run.log.exists() else None,
         settings=_settings(run, model, config, decoded, corpus),
-        captions=report.caption_examples(measured["Captions"][MODEL], smiles, texts, captions),
-        molecules=report.molecule_examples(measured["Molecules"][MODEL], texts, smiles, molecules),
+        captions=report.caption_examples(measured[CAPTIONS][MODEL], smiles, texts, captions),
+        molecules=report.molecule_examples(measured[MOLECULES][MODEL], texts, smiles, molecules),
         retrieval=examples,
-        notes=told,
+        notes=said,
+        slices=found,
+        examples=(folder / EXAMPLES).relative_to(run.path),
     )
     return measured
 
@@ -128,7 +136,8 @@ def notes(
     ]
 
 
-def _rank(model: TrainedModel, split: Split, config: EvaluationConfig):
+def _rank(model: TrainedModel, split: Split, config: EvaluationConfig, training: Training | None):
+    """(tables, sheets, examples) of both directions."""
     sample = sample_rows(len(split), config.retrieval_limit, config.seed)
     rows = [split.row(int(i)) for i in sample]
     smiles, texts = [row["smiles"] for row in rows], [row["text"] for row in rows]
@@ -150,7 +159,15 @@ def _rank(model: TrainedModel, split: Split, config: EvaluationConfig):
         direction.capitalize(): {MODEL: result, CHANCE: ranking.chance(len(rows), len(rows), result)}
         for direction, result in found.items()
     }
-    return table, report.retrieval_examples(ranked["text to molecule"], texts, smiles, keys)
+    cuts = cuts_of(smiles, texts, training)
+    first = {direction: one.top[:, 0].tolist() for direction, one in ranked.items()}
+    found_molecules = {"Molecule": smiles, "First hit": [smiles[i] for i in first["text to molecule"]]}
+    found_texts = {"Text": texts, "First hit": [texts[i] for i in first["molecule to text"]]}
+    sheets = [
+        Sheet("Text to molecule", found["text to molecule"], found_molecules, {"Text": texts}, cuts=cuts),
+        Sheet("Molecule to text", found["molecule to text"], {"Molecule": smiles}, found_texts, True, cuts),
+    ]
+    return table, sheets, report.retrieval_examples(ranked["text to molecule"], texts, smiles, keys)
 
 
 def _own_corpus(run: RunFolder) -> str:
@@ -164,18 +181,6 @@ def _own_corpus(run: RunFolder) -> str:
 def _write(title: str, write: Callable, inputs: list[str], decoding: dict) -> list[str]:
     with progress.bar(title, len(inputs), "strings") as bar:
         return [written[0] for written in write(inputs, progress=bar.advance, **decoding)]
-
-
-def _counter(bar) -> Callable[[int, int], None]:
-    """The metrics' (done, all) as advances of a bar."""
-    before = 0
-
-    def advance(done: int, _all: int) -> None:
-        nonlocal before
-        bar.advance(done - before)
-        before = done
-
-    return advance
 
 
 def _save_predictions(path: Path, given: str, inputs: list[str], references: list[str], outputs: list[str]) -> None:

@@ -12,10 +12,12 @@ from rich.console import Console
 
 from atomas_jax.chemistry.molecules import identity
 from atomas_jax.chemistry.spellings import SPELLINGS
+from atomas_jax.config import EvaluationConfig
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import exports, floors, outputs, report, results, slices
 from atomas_jax.evaluation.captions import caption_metrics
 from atomas_jax.evaluation.examples import Sheet
+from atomas_jax.evaluation.measuring import Training, measure_captions, measure_molecules
 from atomas_jax.evaluation.molecules import molecule_metrics
 from atomas_jax.evaluation.ranking import chance, ranking_metrics
 
@@ -165,9 +167,18 @@ def test_the_folder_of_an_evaluation_holds_all_of_it(tmp_path):
     assert page.count("<table") == page.count("</table>") == 4
 
 
-def test_floors_of_both_directions_have_an_answer_a_row():
-    made, similarity = floors.caption_floors(SMILES, TEXTS, SMILES[::2], TEXTS[::2])
-    assert set(made) == {floors.RANDOM, floors.NEAREST} and sorted(made[floors.RANDOM]) == sorted(TEXTS)
-    assert made[floors.NEAREST][::2] == TEXTS[::2] and list(similarity[::2]) == [1, 1, 1]
-    made = floors.molecule_floors(TEXTS, SMILES, TEXTS[::2], SMILES[::2])
-    assert made[floors.NEAREST][::2] == SMILES[::2] and all(a != b for a, b in zip(made[floors.RANDOM], SMILES))
+def test_a_task_is_measured_beside_its_floors_and_cut_by_similarity():
+    keys = [identity(one).key for one in SMILES[::2]]
+    training = Training(SMILES[::2], TEXTS[::2], keys)
+    config = EvaluationConfig()
+    told = measure_captions(SMILES, TEXTS, SAID, config, training)
+    assert list(told.table) == ["model", floors.RANDOM, floors.NEAREST]
+    assert told.sheet.result is told.table["model"] and told.sheet.cuts[0].name == "similarity to training"
+    copied = told.table[floors.NEAREST].rows["ROUGE-L"]
+    assert list(copied[::2]) == [1, 1, 1] and (copied[1::2] < 1).all()
+    assert list(training.nearest(["CCO"])[1]) == [1]
+    made = measure_molecules(TEXTS, SMILES, PREDICTED, config, training)
+    assert list(made.table[floors.NEAREST].rows["Exact"][::2]) == [1, 1, 1]
+    assert made.table[floors.NEAREST]["Novelty"] == 0 < made.table["model"]["Novelty"]
+    alone = measure_captions(SMILES, TEXTS, SAID, config)
+    assert list(alone.table) == ["model"] and len(alone.sheet.cuts) == 3

@@ -17,17 +17,6 @@ RANDOM, NEAREST = "another row", "nearest training pair"
 """What the floors are called in tables."""
 
 
-def caption_floors(
-    smiles: Sequence[str], texts: Sequence[str], known_smiles: Sequence[str], known_texts: Sequence[str], seed: int = 0
-) -> tuple[dict[str, list[str]], np.ndarray]:
-    """Both floors for captioning N molecules whose captions are `texts`, from training pairs.
-
-    Returns: ({floor: captions [N]}, similarity float64 [N] to the nearest training molecule).
-    """
-    copied, similarity = nearest_captions(smiles, known_smiles, known_texts)
-    return {RANDOM: random_answers(texts, seed), NEAREST: copied}, similarity
-
-
 def molecule_floors(
     texts: Sequence[str], smiles: Sequence[str], known_texts: Sequence[str], known_smiles: Sequence[str], seed: int = 0
 ) -> dict[str, list[str]]:

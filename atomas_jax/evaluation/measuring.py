@@ -1,0 +1,117 @@
+"""One task measured: a system's answers, the floors beside them, and the sheet of all rows.
+
+The same for a model that has just answered and for a file of predictions that somebody else made.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from atomas_jax import progress
+from atomas_jax.chemistry import fingerprints
+from atomas_jax.config import EvaluationConfig
+from atomas_jax.evaluation import floors, slices
+from atomas_jax.evaluation.captions import caption_metrics
+from atomas_jax.evaluation.examples import Sheet
+from atomas_jax.evaluation.molecules import molecule_metrics
+from atomas_jax.evaluation.results import Result, Table
+from atomas_jax.evaluation.slices import Slicing
+
+MODEL, CAPTIONS, MOLECULES = "model", "Captions", "Molecules"
+"""Names of the measured system and of the tasks in tables."""
+
+
+class Training:
+    """Training pairs at hand: what floors copy from, and what similarity is measured to.
+
+    smiles, texts: N >= 1 pairs, every SMILES a molecule. keys: full InChIKeys of the molecules, for novelty.
+    """
+
+    def __init__(self, smiles: Sequence[str], texts: Sequence[str], keys: Sequence[str]):
+        self.smiles, self.texts, self.keys = list(smiles), list(texts), frozenset(keys)
+        self._nearest: dict[str, tuple[int, float]] = {}
+
+    def nearest(self, smiles: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The most similar training molecule of each, (row int64 [Q], Tanimoto float64 [Q]); answers are remembered."""
+        missing = [one for one in dict.fromkeys(smiles) if one not in self._nearest]
+        if missing:
+            queries = progress.track(missing, "nearest training molecules", len(missing), "molecules")
+            index, similarity = fingerprints.nearest(queries, self.smiles)
+            self._nearest |= dict(zip(missing, zip(index.tolist(), similarity.tolist())))
+        found = [self._nearest[one] for one in smiles]
+        return np.array([row for row, _ in found], np.int64), np.array([value for _, value in found], np.float64)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A task's table, the measured system first, and the rows behind it."""
+
+    table: Table
+    sheet: Sheet
+
+
+def measure_captions(
+    smiles: Sequence[str],
+    texts: Sequence[str],
+    answers: Sequence[str],
+    config: EvaluationConfig,
+    training: Training | None = None,
+) -> Measured:
+    """Captions `answers` of N molecules against `texts`; with training pairs, floors and similarity too."""
+    systems = {MODEL: list(answers)}
+    if training:
+        copied = [training.texts[row] for row in training.nearest(smiles)[0]]
+        systems |= {floors.RANDOM: floors.random_answers(texts, config.seed), floors.NEAREST: copied}
+    table = {system: caption_result(texts, said, config, system) for system, said in systems.items()}
+    columns = {"Reference": texts, "Model": answers}
+    cuts = cuts_of(smiles, texts, training)
+    return Measured(table, Sheet(CAPTIONS, table[MODEL], {"Molecule": smiles}, columns, True, cuts))
+
+
+def measure_molecules(
+    texts: Sequence[str],
+    smiles: Sequence[str],
+    answers: Sequence[str],
+    config: EvaluationConfig,
+    training: Training | None = None,
+) -> Measured:
+    """Molecules `answers` for N texts against `smiles`; with training pairs, floors, novelty and similarity too."""
+    systems = {MODEL: list(answers)}
+    if training:
+        with progress.bar("nearest training texts", 1, "searches") as bar:
+            systems |= floors.molecule_floors(texts, smiles, training.texts, training.smiles, config.seed)
+            bar.advance()
+    table = {}
+    for system, written in systems.items():
+        with progress.bar(f"measure molecules, {system}", len(smiles)) as bar:
+            table[system] = molecule_metrics(
+                smiles,
+                written,
+                config.protocol,
+                training_keys=training.keys if training else None,
+                progress=progress.counter(bar),
+                seed=config.seed,
+            )
+    columns = {"Reference": smiles, "Generated": answers}
+    cuts = cuts_of(smiles, texts, training)
+    return Measured(table, Sheet(MOLECULES, table[MODEL], columns, {"Text": texts}, cuts=cuts))
+
+
+def caption_result(references: Sequence[str], answers: Sequence[str], config: EvaluationConfig, title: str) -> Result:
+    """`caption_metrics` as the settings say, under a bar."""
+    with progress.bar(f"measure captions, {title}", len(references)) as bar:
+        return caption_metrics(
+            references,
+            answers,
+            config.protocol,
+            config.vocabulary or None,
+            config.wordnet or None,
+            progress=progress.counter(bar),
+            seed=config.seed,
+        )
+
+
+def cuts_of(smiles: Sequence[str], texts: Sequence[str], training: Training | None) -> list[Slicing]:
+    """All slicings of N pairs; by similarity where there are training pairs."""
+    return slices.slicings(smiles, texts, training.nearest(smiles)[1] if training else None)
