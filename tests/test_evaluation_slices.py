@@ -13,11 +13,12 @@ from rich.console import Console
 from atomas_jax.chemistry.molecules import identity
 from atomas_jax.chemistry.spellings import SPELLINGS
 from atomas_jax.config import EvaluationConfig
+from atomas_jax.corpus.configuration import Source
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import exports, floors, outputs, report, results, slices
 from atomas_jax.evaluation.captions import caption_metrics
 from atomas_jax.evaluation.examples import Sheet
-from atomas_jax.evaluation.measuring import Training, measure_captions, measure_molecules
+from atomas_jax.evaluation.measuring import Training, measure_captions, measure_molecules, read_training
 from atomas_jax.evaluation.molecules import molecule_metrics
 from atomas_jax.evaluation.ranking import chance, ranking_metrics
 
@@ -91,7 +92,7 @@ def test_every_system_is_sliced_and_shown_where_it_has_rows(capsys):
     assert slices.columns_of(found["Molecules"])[-1] == ("copy", "Morgan")
     slices.print_slices(found, Console(width=200))
     said = capsys.readouterr().out
-    assert "double bonds (E/Z)" in said and "0 to 0.4" in said and "copy: Morgan" in said
+    assert "Molecules by similarity to training" in said and "0 to 0.4" in said and "copy: Morgan" in said
     lines = list(csv.DictReader(io.StringIO(slices.slices_csv(found))))
     chosen = [row for row in lines if (row["slice"], row["system"], row["metric"]) == ("1", "copy", "Exact")]
     assert [(row["rows"], row["value"]) for row in chosen] == [("4", "1")]
@@ -182,3 +183,13 @@ def test_a_task_is_measured_beside_its_floors_and_cut_by_similarity():
     assert made.table[floors.NEAREST]["Novelty"] == 0 < made.table["model"]["Novelty"]
     alone = measure_captions(SMILES, TEXTS, SAID, config)
     assert list(alone.table) == ["model"] and len(alone.sheet.cuts) == 3
+
+
+def test_training_pairs_are_read_from_a_file_without_what_is_no_molecule(tmp_path):
+    path = tmp_path / "train.tsv"
+    path.write_text("SMILES\tdescription\nOCC\tAn alcohol.\nnone\tNothing.\nC\t\n")
+    training = read_training(Source(str(path)))
+    assert (training.smiles, training.texts, training.keys) == (["OCC"], ["An alcohol."], {identity("CCO").key})
+    path.write_text("SMILES\tdescription\nnone\tNothing.\n")
+    with pytest.raises(UserError, match="holds no pair"):
+        read_training(Source(str(path)))

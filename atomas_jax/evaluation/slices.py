@@ -155,23 +155,22 @@ def columns_of(slices: Sequence[Slice]) -> list[tuple[str, str]]:
 
 
 def print_slices(found: Mapping[str, Sequence[Slice]], console: Console | None = None) -> None:
-    """Print one table for each heading; intervals only where the terminal is wide enough for them."""
+    """Print the first slicing of each heading, which says most; the report and `slices_csv` have all. Intervals only
+    where the terminal is wide enough for them."""
     console = console or Console()
     for heading, slices in found.items():
+        if not slices:
+            continue
         columns = columns_of(slices)
         wide = console.width >= 34 + 21 * len(columns)
-        shown = RichTable(title=f"{heading}, by slices", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        shown = RichTable(title=f"{heading} by {slices[0].slicing}", title_justify="left", title_style="bold")
+        shown.box, shown.pad_edge = box.SIMPLE_HEAD, False
         shown.add_column("")
         shown.add_column("rows", justify="right")
         for system, name in columns:
-            own = system == columns[0][0]
             arrow = "↑" if metric(name).higher_is_better else "↓"
-            shown.add_column(f"{name} {arrow}" if own else f"{system}: {name}", justify="right")
-        before = None
-        for one in slices:
-            if one.slicing != before:
-                shown.add_row(Text(one.slicing, style="bold"))
-                before = one.slicing
+            shown.add_column(f"{name} {arrow}" if system == columns[0][0] else f"{system}: {name}", justify="right")
+        for one in (one for one in slices if one.slicing == slices[0].slicing):
             cells = []
             for system, name in columns:
                 score = one.scores[system][name]
@@ -179,7 +178,7 @@ def print_slices(found: Mapping[str, Sequence[Slice]], console: Console | None =
                 if wide and tables.interval_text(name, score):
                     cell.append(f"  {tables.interval_text(name, score)}", style="dim")
                 cells.append(cell)
-            shown.add_row(f"  {one.label}", f"{one.rows:,}", *cells)
+            shown.add_row(one.label, f"{one.rows:,}", *cells)
         console.print(shown)
 
 
