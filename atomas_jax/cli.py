@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": ("evaluating:evaluate", "a run folder on a split of its corpus, beside the floors"),
     "leakage": ("auditing:leakage", "what a test file shares with a training file"),
     "import": ("exchanging:import_", "a T5 checkpoint (Hugging Face, T5X) -> a run folder"),
+    "export": ("exchanging:export", "a run folder -> a folder for transformers, with a model card"),
     "info": ("info:info", "what a run folder, prepared corpus or tokenizer is"),
 }
 """Each command by its words: `module:function` under `commands`, and a line of help. Imported when called."""

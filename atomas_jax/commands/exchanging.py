@@ -1,6 +1,7 @@
 """`atomas import` and `atomas export`: T5 checkpoints in, Hugging Face folders out."""
 
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
@@ -29,3 +30,27 @@ def import_(source: Positional[str], run: Positional[Path], tokenizer: Path | No
     print(
         f"{run}: {made.parameters:,} numbers of {made.dtype}{fresh}; what was done to them is in {run / 'import.json'}"
     )
+
+
+def export(
+    run: Positional[Path],
+    folder: Positional[Path],
+    checkpoint: str = "best",
+    dtype: Literal["float32", "bfloat16"] | None = None,
+    stablehlo: tuple[int, ...] = (),
+) -> None:
+    """A run folder -> a folder for `transformers`: weights, tokenizer, alignment heads, a model card that tells how.
+
+    Args:
+      run: A run folder.
+      folder: The new folder.
+      checkpoint: best, latest, or a step that was kept.
+      dtype: Of the transformer's weights; that of an import not trained since, else float32, when absent.
+      stablehlo: Lengths in tokens to write embedding programs for, which jax alone can serve (as 64 128 256).
+    """
+    from atomas_jax.interchange.exporting import export as write
+    from atomas_jax.interchange.exporting import tensor_count
+
+    with progress.bar("export", tensor_count(run), "tensors") as bar:
+        write(run, folder, checkpoint, dtype, stablehlo, on_progress=bar.advance)
+    print(f"{folder}: README.md tells how to use it")

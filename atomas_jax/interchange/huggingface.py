@@ -136,6 +136,11 @@ def state_items(params: Mapping[str, Any], config: T5Config) -> Iterator[tuple[s
             yield name, np.ascontiguousarray(_part(part, tensor.transposed))
 
 
+def tensor_names(config: T5Config) -> list[str]:
+    """Names of all of Hugging Face's tensors of a configuration."""
+    return [name for tensor in _tensors(config) for name in tensor.names()]
+
+
 def _part(array: np.ndarray, transposed: bool) -> np.ndarray:
     array = np.asarray(array)
     return array.T if transposed else array

@@ -59,7 +59,7 @@ _COMMON = """
 COMMON_BRACKETS = tuple(_COMMON.split())
 
 # The most frequent kind of piece, a character that begins no longer one, stands first: that is the speed of encoding.
-_OUTER = re.compile(r"[^\[BC%<-]|Cl?|\[[^\[\]]*\]|Br?|->?|%[0-9]{2}|%\([0-9]{3,5}\)|<-?|.", re.DOTALL)
+PATTERN = re.compile(r"[^\[BC%<-]|Cl?|\[[^\[\]]*\]|Br?|->?|%[0-9]{2}|%\([0-9]{3,5}\)|<-?|.", re.DOTALL)
 _INNER = re.compile("|".join(map(re.escape, sorted(INNER, key=len, reverse=True))) + "|.", re.DOTALL)
 
 
@@ -72,7 +72,7 @@ def split(smiles: str) -> list[str]:
     >>> split(r"C[C@@H](Br)/C=C\[13CH3].[Na+]")
     ['C', '[C@@H]', '(', 'Br', ')', '/', 'C', '=', 'C', '\\', '[13CH3]', '.', '[Na+]']
     """
-    return _OUTER.findall(smiles)
+    return PATTERN.findall(smiles)
 
 
 def split_bracket(atom: str) -> list[str]:

@@ -139,6 +139,11 @@ class Tokenizer:
             self._open, self._close = self.roles.index(Role.OPEN), self.roles.index(Role.CLOSE)
         self._spell = lru_cache(maxsize=1 << 16)(self._spell_piece)
 
+    @property
+    def model_bytes(self) -> bytes:
+        """The SentencePiece model, serialised."""
+        return self._model
+
     # ---- files -------------------------------------------------------------------------------------------------------
 
     @classmethod
