@@ -51,7 +51,7 @@ def _data(run: RunFolder) -> str:
         if "alignment" in imported:
             lines.append(f"Alignment heads: {imported['alignment']}; embeddings mean nothing until they are trained.")
     rows = [
-        f"| {source['name']} | {source['role']} | {sum(source['kept'].values()):,} | {source['licence'] or 'not stated'} |"
+        f"| {source['name']} | {source['role']} | {sum(source['kept'].values()):,} | {source['licence'] or '?'} |"
         for source in _sources(run)
     ]
     if rows:

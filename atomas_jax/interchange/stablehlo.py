@@ -29,7 +29,9 @@ def write_programs(model: TrainedModel, folder: Path, lengths: tuple[int, ...]) 
     """
     beside = folder / FOLDER
     beside.mkdir()
-    alignment = {side: {"global_head": model.params["alignment"][side]["global_head"]} for side in ("text", "smiles")}
+    heads = model.params["alignment"]
+    alignment = {name: leaf for name, leaf in heads.items() if name not in ("text", "smiles")}
+    alignment |= {side: {"global_head": heads[side]["global_head"]} for side in ("text", "smiles")}
     transformer = {name: model.params["transformer"][name] for name in ("embedding", "encoder")}
     flat = {
         name: np.ascontiguousarray(leaf) for name, leaf in flatten({"transformer": transformer, "alignment": alignment})
