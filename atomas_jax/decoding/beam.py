@@ -14,10 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from atomas_jax.decoding import constraint
-from atomas_jax.decoding.loop import EOS_ID, PAD_ID, Decoded, Request, capacities, run
+from atomas_jax.decoding.loop import EOS_ID, PAD_ID, Batch, Decoded, Rules
 from atomas_jax.decoding.settings import DecodingConfig
-from atomas_jax.model.configuration import T5Config
-from atomas_jax.model.incremental import decode_step, init_cache, reorder, step_weights
 
 _NEVER = -1e9
 """Score of a place not filled. Finite, as in Hugging Face, where it is added and compared."""
@@ -41,89 +39,94 @@ class _Beams:
     """By the constraint, of the running beams."""
 
 
-def beam_search(params: Any, config: T5Config, settings: DecodingConfig, request: Request) -> Decoded:
-    """The best `settings.results` strings of each input; `params` are those of `EncoderDecoder(config)`."""
-    beams, length = settings.beams, settings.max_length
-    batch = request.start_ids.shape[0]
-    weights = step_weights(params, config)
-    cache = init_cache(
-        weights, config, request.encoded, request.encoded_mask, length, beams, capacity=capacities(length)[0]
-    )
+class BeamSearch:
+    """The best strings of each input, scored by log-probability / length ** penalty."""
 
-    def body(state: _Beams, cache):
-        written = cache.position + 1
-        logits, cache = decode_step(weights, config, state.last, cache)
-        allowed = constraint.permitted(request, state.remembered, written - 1, length, beams)
-        gains = jnp.where(allowed, jax.nn.log_softmax(logits, axis=-1), -jnp.inf).reshape(batch, beams, -1)
+    @staticmethod
+    def start(batch: Batch, rules: Rules, settings: DecodingConfig) -> _Beams:
+        strings, beams = len(batch.lengths), settings.beams
+        nothing = jnp.full((strings, beams, settings.max_length), PAD_ID, jnp.int32)
+        return _Beams(
+            last=jnp.repeat(batch.start_ids.astype(jnp.int32), beams),
+            running=nothing,
+            # Only the first beam counts at the start, else all would write the same.
+            running_score=jnp.tile(jnp.where(jnp.arange(beams) == 0, 0.0, _NEVER), (strings, 1)),
+            ended=nothing,
+            ended_score=jnp.full((strings, beams), _NEVER, jnp.float32),
+            ended_length=jnp.zeros((strings, beams), jnp.int32),
+            has_ended=jnp.zeros((strings, beams), bool),
+            open=batch.lengths > 0,
+            remembered=constraint.start(rules, strings * beams),
+        )
+
+    @staticmethod
+    def last(state: _Beams) -> Int[Array, " R"]:
+        return state.last
+
+    @staticmethod
+    def step(logits, state: _Beams, position, rules: Rules, settings: DecodingConfig):
+        strings, beams, _ = state.running.shape
+        written = position + 1
+        allowed = constraint.permitted(rules, state.remembered, position, settings.max_length)
+        gains = jnp.where(allowed, jax.nn.log_softmax(logits, axis=-1), -jnp.inf).reshape(strings, beams, -1)
         vocabulary = gains.shape[-1]
-        totals = (gains + state.running_score[:, :, None]).reshape(batch, -1)
+        totals = (gains + state.running_score[:, :, None]).reshape(strings, -1)
         score, choice = jax.lax.top_k(totals, 2 * beams)
         parent, token = choice // vocabulary, choice % vocabulary
-        strings = jnp.take_along_axis(state.running, parent[:, :, None], axis=1)
-        strings = jax.lax.dynamic_update_slice_in_dim(strings, token[:, :, None], cache.position - 1, axis=2)
-        ends = (token == EOS_ID) | (written >= length)
+        continued = jnp.take_along_axis(state.running, parent[:, :, None], axis=1)
+        continued = jax.lax.dynamic_update_slice_in_dim(continued, token[:, :, None], position, axis=2)
+        ends = (token == EOS_ID) | (written >= settings.max_length)
 
         runs_on, survivors = jax.lax.top_k(score + jnp.where(ends, _NEVER, 0.0), beams)
-        running = jnp.take_along_axis(strings, survivors[:, :, None], axis=1)
-        last = jnp.take_along_axis(token, survivors, axis=1)
+        running = jnp.take_along_axis(continued, survivors[:, :, None], axis=1)
+        last = jnp.take_along_axis(token, survivors, axis=1).reshape(-1)
         parents = jnp.take_along_axis(parent, survivors, axis=1)
-        rows = (parents + beams * jnp.arange(batch)[:, None]).reshape(-1)
-        cache = reorder(cache, rows)
+        rows = (parents + beams * jnp.arange(strings)[:, None]).reshape(-1)
 
         possible = score > _NEVER / 2  # neither forbidden nor one of the copies a string starts with
         enters = ends & possible & (jnp.arange(2 * beams) < beams) & state.open[:, None]
         candidate = score / written.astype(jnp.float32) ** settings.length_penalty
         candidate = candidate + jnp.where(enters, 0.0, _NEVER)
         ended_score, kept = jax.lax.top_k(jnp.concatenate([state.ended_score, candidate], axis=1), beams)
-        ended = jnp.concatenate([state.ended, strings], axis=1)
+        ended = jnp.concatenate([state.ended, continued], axis=1)
         lengths = jnp.concatenate([state.ended_length, jnp.broadcast_to(written, token.shape)], axis=1)
         has_ended = jnp.take_along_axis(jnp.concatenate([state.has_ended, enters], axis=1), kept, axis=1)
+        lengths = jnp.where(has_ended, jnp.take_along_axis(lengths, kept, axis=1), 0)
 
-        best_to_come = runs_on[:, :1] / written.astype(jnp.float32) ** settings.length_penalty
+        # By the present length; else a string that gains by length may still reach the greatest.
+        best_length = written
+        if settings.exhaustive and settings.length_penalty > 0:
+            best_length = jnp.full_like(written, settings.max_length)
+        best_to_come = runs_on[:, :1] / best_length.astype(jnp.float32) ** settings.length_penalty
         to_beat = jnp.where(has_ended, jnp.min(ended_score, axis=1, keepdims=True), _NEVER)
         still_open = state.open & jnp.any(best_to_come > to_beat, axis=1) & ~jnp.all(ends, axis=1)
         if settings.early_stopping:
             still_open = still_open & ~jnp.all(has_ended, axis=1)
         return _Beams(
-            last=last.reshape(-1),
+            last=last,
             running=running,
             running_score=runs_on,
             ended=jnp.take_along_axis(ended, kept[:, :, None], axis=1),
             ended_score=ended_score,
-            ended_length=jnp.take_along_axis(lengths, kept, axis=1),
+            ended_length=lengths,
             has_ended=has_ended,
             open=still_open,
-            remembered=constraint.advance(request, constraint.reorder(state.remembered, rows), last.reshape(-1)),
-        ), cache
+            remembered=constraint.advance(rules, constraint.reorder(state.remembered, rows), last),
+        ), rows
 
-    nothing = jnp.full((batch, beams, length), PAD_ID, jnp.int32)
-    state = _Beams(
-        last=jnp.repeat(request.start_ids.astype(jnp.int32), beams),
-        running=nothing,
-        # Only the first beam counts at the start, else all would write the same.
-        running_score=jnp.tile(jnp.where(jnp.arange(beams) == 0, 0.0, _NEVER), (batch, 1)),
-        ended=nothing,
-        ended_score=jnp.full((batch, beams), _NEVER, jnp.float32),
-        ended_length=jnp.zeros((batch, beams), jnp.int32),
-        has_ended=jnp.zeros((batch, beams), bool),
-        open=request.active,
-        remembered=constraint.start(request, batch * beams),
-    )
-    state = run(body, lambda state: jnp.any(state.open), state, cache, length)
-    return _best(state, settings)
+    @staticmethod
+    def unfinished(state: _Beams) -> Bool[Array, " B"]:
+        return state.open
 
-
-def _best(state: _Beams, settings: DecodingConfig) -> Decoded:
-    best = jax.tree.map(
-        lambda array: array[:, : settings.results],
-        (state.ended, state.ended_length, state.ended_score, state.has_ended),
-    )
-    tokens, lengths, score, has_ended = best
-    final = jnp.take_along_axis(tokens, jnp.maximum(lengths - 1, 0)[:, :, None], axis=2)[:, :, 0]
-    return Decoded(
-        tokens=tokens,
-        lengths=lengths,
-        finished=has_ended & (final == EOS_ID),
-        log_probability=score * jnp.maximum(lengths, 1).astype(jnp.float32) ** settings.length_penalty,
-        score=score,
-    )
+    @staticmethod
+    def decoded(state: _Beams, settings: DecodingConfig) -> Decoded:
+        count = settings.written
+        tokens, lengths, score = state.ended[:, :count], state.ended_length[:, :count], state.ended_score[:, :count]
+        final = jnp.take_along_axis(tokens, jnp.maximum(lengths - 1, 0)[:, :, None], axis=2)[:, :, 0]
+        return Decoded(
+            tokens=tokens,
+            lengths=lengths,
+            finished=(lengths > 0) & (final == EOS_ID),
+            log_probability=score * jnp.maximum(lengths, 1).astype(jnp.float32) ** settings.length_penalty,
+            score=score,
+        )

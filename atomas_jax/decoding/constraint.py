@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from atomas_jax.decoding.loop import Request
+from atomas_jax.decoding.loop import Rules
 
 State = Any
 """A pytree whose leaves are arrays [R, ...]: what a constraint remembers of each row."""
@@ -32,36 +32,30 @@ class Constraint(Protocol):
         ...
 
 
-def start(request: Request, rows: int) -> State:
-    """What the request's constraint remembers at the start; nothing without one."""
-    return None if request.constraint is None else request.constraint.start(rows)
+def start(rules: Rules, rows: int) -> State:
+    """What the constraint remembers at the start; nothing without one."""
+    return None if rules.constraint is None else rules.constraint.start(rows)
 
 
-def permitted(
-    request: Request, state: State, position: Int[Array, ""], max_length: int, continuations: int
-) -> Bool[Array, "#R V"]:
-    """Tokens that may be written at a position by all rules of a request: its vocabulary, its constraint, its prefix.
+def permitted(rules: Rules, state: State, position: Int[Array, ""], max_length: int) -> Bool[Array, "#R V"]:
+    """Tokens that may be written at a position by all rules: the vocabulary, the constraint, the prefix.
 
     The prefix goes before everything: what it demands is written whether another rule likes it or not.
     """
-    allowed = request.allowed
-    if allowed.shape[0] > 1:
-        allowed = jnp.repeat(allowed, continuations, axis=0)
-    if request.constraint is not None:
-        allowed = allowed & request.constraint.allowed(state, max_length - position)
-    if request.prefix is not None:
-        demanded = jax.lax.dynamic_index_in_dim(
-            request.prefix, jnp.minimum(position, request.prefix.shape[0] - 1), keepdims=False
-        )
-        demanded = jnp.where(position < request.prefix.shape[0], demanded, 0)
-        only = jnp.arange(allowed.shape[-1]) == demanded
-        allowed = jnp.where(demanded > 0, only, allowed)
+    allowed = rules.allowed[None]
+    if rules.constraint is not None:
+        allowed = allowed & rules.constraint.allowed(state, max_length - position)
+    if rules.prefix is not None:
+        places = rules.prefix.shape[0]
+        demanded = jax.lax.dynamic_index_in_dim(rules.prefix, jnp.minimum(position, places - 1), keepdims=False)
+        demanded = jnp.where(position < places, demanded, 0)
+        allowed = jnp.where(demanded > 0, jnp.arange(allowed.shape[-1]) == demanded, allowed)
     return allowed
 
 
-def advance(request: Request, state: State, tokens: Int[Array, " R"]) -> State:
+def advance(rules: Rules, state: State, tokens: Int[Array, " R"]) -> State:
     """The constraint's memory after one token more."""
-    return None if request.constraint is None else request.constraint.advance(state, tokens)
+    return None if rules.constraint is None else rules.constraint.advance(state, tokens)
 
 
 def reorder(state: State, rows: Int[Array, " R"]) -> State:

@@ -3,33 +3,39 @@
 Dimension letters: B strings of a batch, S their padded length, V vocabulary.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Bool, Int
 
-from atomas_jax.decoding.beam import beam_search
+from atomas_jax.decoding.beam import BeamSearch
 from atomas_jax.decoding.constraint import Constraint
-from atomas_jax.decoding.loop import Decoded, Request
-from atomas_jax.decoding.sampling import sample
+from atomas_jax.decoding.distinct import DistinctSampling
+from atomas_jax.decoding.loop import Batch, Decoded, Rules, decode
+from atomas_jax.decoding.sampling import Sampling
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.errors import UserError
 from atomas_jax.model.configuration import T5Config
-from atomas_jax.model.t5 import EncoderDecoder
+from atomas_jax.model.incremental import step_weights
 
+_WAYS = {"greedy": Sampling, "sample": Sampling, "distinct": DistinctSampling, "beam": BeamSearch}
 _LARGEST_WINDOW = 32
 """Batches sorted by length together: enough for little padding, few enough that results keep coming."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What was written for one input; one entry a result, in the order of `Decoded`."""
+    """What was written for one input; one entry a result, in the order of `Decoded`.
+
+    Fewer than asked for where a search finds no more strings, but never none.
+    """
 
     tokens: list[list[int]]
     """Without the start token, with the end token where there is one."""
@@ -37,31 +43,6 @@ class Written:
     """False where the string was cut at the greatest length."""
     log_probability: list[float]
     score: list[float]
-
-
-def decode(params: Any, config: T5Config, settings: DecodingConfig, request: Request) -> Decoded:
-    """Decode one batch of encoded strings by `settings.method`; may be traced. The seed is `request.key`."""
-    return (beam_search if settings.method == "beam" else sample)(params, config, settings, request)
-
-
-@partial(jax.jit, static_argnames=("config", "settings"))
-def _encode_and_decode(
-    params, tokens, start_ids, allowed, lengths, row_ids, key, constraint, prefix, *, config, settings
-) -> Decoded:
-    mask = jnp.arange(tokens.shape[1]) < lengths[:, None]
-    encoded = EncoderDecoder(config).apply({"params": params}, tokens, mask, method="encode")
-    request = Request(
-        encoded=encoded,
-        encoded_mask=mask,
-        start_ids=start_ids,
-        allowed=allowed,
-        active=lengths > 0,
-        row_ids=row_ids,
-        key=key,
-        constraint=constraint,
-        prefix=prefix,
-    )
-    return decode(params, config, settings, request)
 
 
 def generate(
@@ -74,58 +55,70 @@ def generate(
     allowed: Bool[np.ndarray, " V"] | None = None,
     constraint: Constraint | None = None,
     prefix: Sequence[int] = (),
+    numbers: Iterable[int] | None = None,
     batch_size: int = 64,
+    devices: Sequence[jax.Device] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Iterator[Written]:
-    """Write `settings.results` strings for every input; yields in input order, as soon as a window of batches is done.
+    """Write `settings.written` strings for every input; yields in input order, as soon as a window of batches is done.
 
     `params`: unboxed parameters of `EncoderDecoder(config)`. `inputs`: token ids ending with the end token; read as
     needed, so the list may be endless. `start_id`: the decoder's start token. `allowed`: tokens that may be written, of
     the tokenizer's length or the model's; ids beyond it never are. `constraint`: what may follow what. `prefix`:
-    tokens that every string starts with. `on_progress` is called with the number of inputs
-    finished since the last call. Strings are padded to powers of two from 32, so few programs are compiled, and what a
-    row gives does not depend on its neighbours. Raises UserError for an input without tokens or with an unknown id.
+    tokens that every string starts with. `numbers`: what the inputs' random numbers are named by, 0, 1, 2 ... by
+    themselves. `devices` share every batch (all of this process by themselves). `on_progress` is called with the number
+    of inputs finished since the last call. Strings are padded to powers of two from 32, so few programs are compiled,
+    and what a row gives does not depend on its neighbours. Choosing among the strings written (`results`, `rerank`,
+    `valid`) is left to the caller. Raises UserError for an input without tokens or with an unknown id.
     """
-    allowed = _whole_vocabulary(allowed, config)
-    forced = _forced(prefix, config, settings)
-    settings, key = replace(settings, seed=0), jax.random.key(settings.seed)
-    progress = on_progress or (lambda count: None)
-    numbered = enumerate(inputs)
+    way, progress = _WAYS[settings.method], on_progress or (lambda count: None)
+    rules = Rules(
+        allowed=_whole_vocabulary(allowed, config),
+        key=jax.random.key(settings.seed),
+        constraint=constraint,
+        prefix=_forced(prefix, config, settings),
+    )
+    weights = mesh = None
+    settings, compiled = replace(settings, seed=0, compiled=True), settings.compiled
+    numbered = zip(count(), numbers if numbers is not None else count(), inputs)
     batches = 1
-    while window := [_checked(i, tokens, config) for i, tokens in islice(numbered, batches * batch_size)]:
+    while window := [
+        (index, number, _checked(index, tokens, config))
+        for index, number, tokens in islice(numbered, batches * batch_size)
+    ]:
         rows = min(batch_size, _power_of_two(len(window)))
+        if weights is None:
+            mesh = _mesh(devices, rows, compiled)
+            if mesh:
+                params, rules = jax.device_put((params, rules), NamedSharding(mesh, PartitionSpec()))
+            weights = _step_weights(params, config=config)
+        if mesh:
+            rows = -(-rows // mesh.size) * mesh.size
         results: dict[int, Written] = {}
-        waiting: tuple[list[int], Decoded] | None = None
-        by_length = sorted(window, key=lambda item: -len(item[1]))
+        by_length = sorted(window, key=lambda item: -len(item[2]))
         for first in range(0, len(by_length), rows):
             group = by_length[first : first + rows]
-            tokens, lengths, row_ids = _padded(group, rows)
-            started = _encode_and_decode(
-                params,
-                tokens,
-                np.full(rows, start_id, np.int32),
-                allowed,
-                lengths,
-                row_ids,
-                key,
-                constraint,
-                forced,
-                config=config,
-                settings=settings,
-            )
-            # The device works on this batch while the last one is read back.
-            if waiting:
-                results |= _read(*waiting)
-                progress(len(waiting[0]))
-            waiting = ([index for index, _ in group], started)
-        results |= _read(*waiting)
-        progress(len(waiting[0]))
-        for index, _ in window:
+            with contextlib.nullcontext() if compiled else jax.disable_jit():
+                decoded = decode(way, params, weights, config, settings, _padded(group, rows, start_id), rules, mesh)
+            results |= _read([index for index, _, _ in group], decoded)
+            progress(len(group))
+        for index, _, _ in window:
             yield results[index]
         batches = min(2 * batches, _LARGEST_WINDOW)
 
 
-def _whole_vocabulary(allowed: Bool[np.ndarray, " V"] | None, config: T5Config) -> Bool[np.ndarray, "1 V"]:
+_step_weights = partial(jax.jit, static_argnames="config")(step_weights)
+
+
+def _mesh(devices: Sequence[jax.Device] | None, rows: int, compiled: bool) -> Mesh | None:
+    """The devices that share a batch of so many rows; None for one alone."""
+    devices = list(devices or jax.local_devices())[:rows]
+    if len(devices) == 1 or not compiled:
+        return None
+    return Mesh(np.asarray(devices), ("data",), axis_types=(AxisType.Auto,))
+
+
+def _whole_vocabulary(allowed: Bool[np.ndarray, " V"] | None, config: T5Config) -> Bool[np.ndarray, " V"]:
     if allowed is None:
         allowed = np.ones(config.vocab_size, bool)
     allowed = np.asarray(allowed, bool)
@@ -133,7 +126,7 @@ def _whole_vocabulary(allowed: Bool[np.ndarray, " V"] | None, config: T5Config) 
         raise UserError(
             f"the tokenizer has {len(allowed)} ids, the model {config.vocab_size}: they do not belong together"
         )
-    return np.pad(allowed, (0, config.vocab_size - len(allowed)))[None]
+    return np.pad(allowed, (0, config.vocab_size - len(allowed)))
 
 
 def _forced(prefix: Sequence[int], config: T5Config, settings: DecodingConfig) -> Int[np.ndarray, " P"] | None:
@@ -142,30 +135,28 @@ def _forced(prefix: Sequence[int], config: T5Config, settings: DecodingConfig) -
         return None
     if len(prefix) >= settings.max_length:
         raise UserError(f"the prefix has {len(prefix)} tokens, max_length is {settings.max_length}: raise it")
-    _, tokens = _checked("prefix", prefix, config)
+    tokens = _checked("prefix", prefix, config)
     return np.pad(tokens, (0, max(8, _power_of_two(len(tokens))) - len(tokens)))
 
 
-def _checked(index: int | str, tokens: Sequence[int], config: T5Config) -> tuple[int | str, Int[np.ndarray, " L"]]:
+def _checked(index: int | str, tokens: Sequence[int], config: T5Config) -> Int[np.ndarray, " L"]:
     array = np.asarray(tokens, np.int32)
     if not array.size:
         raise UserError(f"input {index} has no tokens")
     unknown = array[(array < 0) | (array >= config.vocab_size)]
     if unknown.size:
         raise UserError(f"input {index} holds token {unknown[0]}, the model knows 0 to {config.vocab_size - 1}")
-    return index, array
+    return array
 
 
-def _padded(group: list[tuple[int, np.ndarray]], rows: int) -> tuple[Array, Array, Array]:
-    width = max(32, _power_of_two(max(len(array) for _, array in group)))
+def _padded(group: list[tuple[int, int, np.ndarray]], rows: int, start_id: int) -> Batch:
+    width = max(32, _power_of_two(max(len(array) for _, _, array in group)))
     tokens = np.zeros((rows, width), np.int32)
-    lengths = np.zeros(rows, np.int32)
-    row_ids = np.zeros(rows, np.int32)
-    for row, (index, array) in enumerate(group):
+    lengths, row_ids = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
+    for row, (_, number, array) in enumerate(group):
         tokens[row, : len(array)] = array
-        lengths[row] = len(array)
-        row_ids[row] = index
-    return tokens, lengths, row_ids
+        lengths[row], row_ids[row] = len(array), number
+    return Batch(tokens, lengths, np.full(rows, start_id, np.int32), row_ids)
 
 
 def _power_of_two(number: int) -> int:
@@ -173,13 +164,14 @@ def _power_of_two(number: int) -> int:
 
 
 def _read(indices: list[int], decoded: Decoded) -> dict[int, Written]:
-    decoded = jax.device_get(decoded)
-    return {
-        index: Written(
-            tokens=[row[:length].tolist() for row, length in zip(decoded.tokens[at], decoded.lengths[at], strict=True)],
-            finished=decoded.finished[at].tolist(),
-            log_probability=decoded.log_probability[at].tolist(),
-            score=decoded.score[at].tolist(),
+    results = {}
+    for at, index in enumerate(indices):
+        places = np.flatnonzero(decoded.lengths[at])
+        places = places if len(places) else np.arange(1)
+        results[index] = Written(
+            tokens=[decoded.tokens[at, n, : decoded.lengths[at, n]].tolist() for n in places],
+            finished=decoded.finished[at, places].tolist(),
+            log_probability=decoded.log_probability[at, places].tolist(),
+            score=decoded.score[at, places].tolist(),
         )
-        for at, index in enumerate(indices)
-    }
+    return results

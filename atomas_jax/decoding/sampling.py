@@ -1,5 +1,6 @@
 """Greedy decoding and sampling: every row goes its own way."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,92 +9,98 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from atomas_jax.decoding import constraint
-from atomas_jax.decoding.loop import EOS_ID, PAD_ID, Decoded, Request, capacities, row_keys, run
+from atomas_jax.decoding.loop import EOS_ID, PAD_ID, Batch, Decoded, Rules, row_keys
 from atomas_jax.decoding.settings import DecodingConfig
-from atomas_jax.model.configuration import T5Config
-from atomas_jax.model.incremental import decode_step, init_cache, step_weights
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _Rows:
     last: Int[Array, " R"]
-    tokens: Int[Array, "R L"]
-    lengths: Int[Array, " R"]
-    done: Bool[Array, " R"]
-    log_probability: Float[Array, " R"]
+    keys: Array
+    """Random keys [R]."""
+    tokens: Int[Array, "B N L"]
+    lengths: Int[Array, "B N"]
+    done: Bool[Array, "B N"]
+    log_probability: Float[Array, "B N"]
     remembered: Any
     """By the constraint."""
 
 
-def sample(params: Any, config: T5Config, settings: DecodingConfig, request: Request) -> Decoded:
-    """The greedy string or independent samples of each input; `params` are those of `EncoderDecoder(config)`."""
-    count, length = settings.continuations, settings.max_length
-    weights = step_weights(params, config)
-    cache = init_cache(
-        weights, config, request.encoded, request.encoded_mask, length, count, capacity=capacities(length)[0]
-    )
-    batch = request.start_ids.shape[0]
-    keys = row_keys(request.key, request.row_ids, count)
+class Sampling:
+    """The greedy string or independent samples of each input, scored by their log-probability."""
 
-    def body(rows: _Rows, cache):
-        position = cache.position
-        logits, cache = decode_step(weights, config, rows.last, cache)
-        allowed = constraint.permitted(request, rows.remembered, position, length, count)
-        possible = jnp.where(allowed, logits, -jnp.inf)
+    @staticmethod
+    def start(batch: Batch, rules: Rules, settings: DecodingConfig) -> _Rows:
+        count, strings = settings.continuations, len(batch.lengths)
+        return _Rows(
+            last=jnp.repeat(batch.start_ids.astype(jnp.int32), count),
+            keys=row_keys(rules.key, batch.row_ids, count),
+            tokens=jnp.full((strings, count, settings.max_length), PAD_ID, jnp.int32),
+            lengths=jnp.zeros((strings, count), jnp.int32),
+            done=jnp.broadcast_to((batch.lengths == 0)[:, None], (strings, count)),
+            log_probability=jnp.zeros((strings, count), jnp.float32),
+            remembered=constraint.start(rules, strings * count),
+        )
+
+    @staticmethod
+    def last(rows: _Rows) -> Int[Array, " R"]:
+        return rows.last
+
+    @staticmethod
+    def step(logits, rows: _Rows, position, rules: Rules, settings: DecodingConfig) -> tuple[_Rows, None]:
+        possible = jnp.where(
+            constraint.permitted(rules, rows.remembered, position, settings.max_length), logits, -jnp.inf
+        )
         if settings.method == "greedy":
             chosen = jnp.argmax(possible, axis=-1).astype(jnp.int32)
         else:
-            chosen = draw(jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, position), possible, settings)
-        chosen = jnp.where(rows.done, PAD_ID, chosen)
+            chosen = draw(jax.vmap(jax.random.fold_in, in_axes=(0, None))(rows.keys, position), possible, settings)
+        chosen = jnp.where(rows.done.reshape(-1), PAD_ID, chosen)
         gain = jnp.take_along_axis(logits, chosen[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(logits, axis=-1)
+        token = chosen.reshape(rows.done.shape)
         return _Rows(
             last=chosen,
-            tokens=jax.lax.dynamic_update_slice_in_dim(rows.tokens, chosen[:, None], position, axis=1),
+            keys=rows.keys,
+            tokens=jax.lax.dynamic_update_slice_in_dim(rows.tokens, token[:, :, None], position, axis=2),
             lengths=rows.lengths + ~rows.done,
-            done=rows.done | (chosen == EOS_ID),
-            log_probability=rows.log_probability + jnp.where(rows.done, 0.0, gain),
-            remembered=constraint.advance(request, rows.remembered, chosen),
-        ), cache
+            done=rows.done | (token == EOS_ID),
+            log_probability=rows.log_probability + jnp.where(rows.done, 0.0, gain.reshape(token.shape)),
+            remembered=constraint.advance(rules, rows.remembered, chosen),
+        ), None
 
-    rows = _Rows(
-        last=jnp.repeat(request.start_ids.astype(jnp.int32), count),
-        tokens=jnp.full((batch * count, length), PAD_ID, jnp.int32),
-        lengths=jnp.zeros(batch * count, jnp.int32),
-        done=jnp.repeat(~request.active, count),
-        log_probability=jnp.zeros(batch * count, jnp.float32),
-        remembered=constraint.start(request, batch * count),
-    )
-    rows = run(body, lambda rows: ~jnp.all(rows.done), rows, cache, length)
-    log_probability = rows.log_probability.reshape(batch, count)
-    return Decoded(
-        tokens=rows.tokens.reshape(batch, count, length),
-        lengths=rows.lengths.reshape(batch, count),
-        finished=rows.done.reshape(batch, count),
-        log_probability=log_probability,
-        score=log_probability,
-    )
+    @staticmethod
+    def unfinished(rows: _Rows) -> Bool[Array, " B"]:
+        return ~jnp.all(rows.done, axis=1)
+
+    @staticmethod
+    def decoded(rows: _Rows, settings: DecodingConfig) -> Decoded:
+        return Decoded(rows.tokens, rows.lengths, rows.done, rows.log_probability, rows.log_probability)
 
 
 def draw(keys: Array, logits: Float[Array, "R V"], settings: DecodingConfig) -> Int[Array, " R"]:
-    """One token a row from softmax(logits / temperature), cut to the `top_k` likeliest, then to those reaching `top_p`.
+    """One token a row from softmax(logits / temperature), cut by `top_k`, then `top_p`, then `min_p`.
 
-    The cuts come in the order of Hugging Face: temperature, top-k, top-p. A logit of minus infinity is never drawn.
+    The cuts come in the order of Hugging Face: temperature, top-k, top-p, min-p. A logit of minus infinity is never
+    drawn. Sources: top-p, Holtzman et al. 2020; min-p, Nguyen et al. 2024.
     """
     logits = logits / settings.temperature
     vocabulary = logits.shape[-1]
     cut = 0 < settings.top_k < vocabulary
     if not cut and settings.top_p == 1.0:
-        return _gumbel_argmax(keys, logits)
+        return _drawn(keys, logits, settings)
     logits, tokens = jax.lax.top_k(logits, settings.top_k if cut else vocabulary)
     if settings.top_p < 1.0:
         probability = jax.nn.softmax(logits, axis=-1)
         before = jnp.cumsum(probability, axis=-1) - probability
         # The likeliest token has nothing before it, so at least one stays.
         logits = jnp.where(before < settings.top_p, logits, -jnp.inf)
-    return jnp.take_along_axis(tokens, _gumbel_argmax(keys, logits)[:, None], axis=-1)[:, 0]
+    return jnp.take_along_axis(tokens, _drawn(keys, logits, settings)[:, None], axis=-1)[:, 0]
 
 
-def _gumbel_argmax(keys: Array, logits: Float[Array, "R V"]) -> Int[Array, " R"]:
+def _drawn(keys: Array, logits: Float[Array, "R V"], settings: DecodingConfig) -> Int[Array, " R"]:
+    if settings.min_p > 0:
+        least = jnp.max(logits, axis=-1, keepdims=True) + math.log(settings.min_p)
+        logits = jnp.where(logits < least, -jnp.inf, logits)
     noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:]))(keys)
     return jnp.argmax(logits + noise, axis=-1).astype(jnp.int32)
