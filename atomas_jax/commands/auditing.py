@@ -85,21 +85,19 @@ def _read(source: Source):
 
 def _table(found: Audit) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left", caption_style="dim")
-    for name in ("test rows in training by", "rows", "share", "new", "training rows", "distinct"):
+    for name in ("test rows in training by", "rows", "share", "new", "training", "distinct"):
         table.add_column(name, justify="right" if table.columns else "left", no_wrap=True)
     for one in found.found:
         counts = (f"{n:,}" for n in (len(one.new), one.train_rows, one.forms))
         table.add_row(one.kind.name, f"{len(one.leaks):,}", f"{len(one.leaks) / found.test_rows:.1%}", *counts)
-    table.caption = "new: found by no stricter kind above of its family; distinct: values in common"
+    table.caption = "new: by no stricter kind of its family; training: rows met; distinct: values"
     return table
 
 
 def _examples(found: Audit, train: Sequence[Record], test: Sequence[Record], count: int) -> Iterator[str]:
-    """Lines: what each kind with leaks means, and test rows beside the training row they meet, new ones first."""
+    """Lines: what each kind means, and test rows no stricter kind had found beside the training row they meet."""
     for one in found.found:
-        new = set(one.new)
-        shown = sorted(one.leaks, key=lambda leak: leak not in new)[:count]
-        if shown:
+        if shown := one.new[:count]:
             yield f"{one.kind.name}: {one.kind.meaning}"
         for leak in shown:
             for side, row in (("test", test[leak.test]), ("training", train[leak.train])):
