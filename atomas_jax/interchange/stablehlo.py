@@ -34,7 +34,8 @@ def write_programs(model: TrainedModel, folder: Path, lengths: tuple[int, ...]) 
     alignment |= {side: {"global_head": heads[side]["global_head"]} for side in ("text", "smiles")}
     transformer = {name: model.params["transformer"][name] for name in ("embedding", "encoder")}
     flat = {
-        name: np.ascontiguousarray(leaf) for name, leaf in flatten({"transformer": transformer, "alignment": alignment})
+        name: np.asarray(leaf, order="C")
+        for name, leaf in flatten({"transformer": transformer, "alignment": alignment})
     }
     save_file(flat, beside / WEIGHTS)
     shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in flat.items()}
