@@ -16,6 +16,7 @@ from atomas_jax.config import EvaluationConfig
 from atomas_jax.corpus.configuration import Source
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import exports, floors, outputs, report, results, slices
+from atomas_jax.evaluation.answers import evaluate_answers
 from atomas_jax.evaluation.captions import caption_metrics
 from atomas_jax.evaluation.examples import Sheet
 from atomas_jax.evaluation.measuring import Training, measure_captions, measure_molecules, read_training
@@ -193,3 +194,20 @@ def test_training_pairs_are_read_from_a_file_without_what_is_no_molecule(tmp_pat
     path.write_text("SMILES\tdescription\nnone\tNothing.\n")
     with pytest.raises(UserError, match="holds no pair"):
         read_training(Source(str(path)))
+
+
+@pytest.mark.parametrize("task", ["captions", "molecules"])
+def test_answers_at_hand_are_measured_and_shown_without_a_model(tmp_path, capsys, task):
+    training = Training(SMILES[::2], TEXTS[::2], [])
+    columns = (SMILES, TEXTS, SAID) if task == "captions" else (TEXTS, SMILES, PREDICTED)
+    found = evaluate_answers(task, *columns, EvaluationConfig(), tmp_path, "A file", training, ["By somebody."])
+    (table,) = found.values()
+    assert list(table) == ["model", floors.RANDOM, floors.NEAREST]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"report.html", "results.json", "results.csv", "results.tex", "slices.csv", "examples.html"}
+    page = (tmp_path / "report.html").read_text()
+    assert '<a href="examples.html">' in page and f'id="{task}"' in page and "By somebody." in page
+    said = capsys.readouterr().out
+    assert "nearest training pair" in said and "similarity to training" in said
+    with pytest.raises(UserError, match="6 inputs, 6 references, 1 answers"):
+        evaluate_answers(task, columns[0], columns[1], ["C"], EvaluationConfig())

@@ -1,0 +1,61 @@
+"""Answers that somebody already has, a file's or another program's, against their references: measured, sliced, shown.
+
+Needs neither a model nor JAX.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from atomas_jax.config import EvaluationConfig
+from atomas_jax.errors import UserError
+from atomas_jax.evaluation import report, slices, tables
+from atomas_jax.evaluation.measuring import MODEL, Training, measure_captions, measure_molecules
+from atomas_jax.evaluation.outputs import EXAMPLES, write_outputs
+from atomas_jax.evaluation.results import Results
+
+
+def evaluate_answers(
+    task: Literal["captions", "molecules"],
+    inputs: Sequence[str],
+    references: Sequence[str],
+    answers: Sequence[str],
+    config: EvaluationConfig,
+    folder: Path | None = None,
+    title: str = "Predictions",
+    training: Training | None = None,
+    notes: Sequence[str] = (),
+    console: Console | None = None,
+) -> Results:
+    """Measure one task beside its floors, print tables, and leave every output in a folder.
+
+    Args:
+      task: "captions": inputs are N SMILES, references and answers texts; "molecules": inputs are texts, the others
+        SMILES.
+      folder: gets report.html and what `outputs.write_outputs` writes; None: nothing is written.
+      training: pairs for floors, novelty and slices by similarity (`measuring.read_training`); floors need two rows.
+      notes: sentences under the title.
+
+    Raises: `UserError` for unequal numbers of rows, and as the metrics do.
+    """
+    if not len(inputs) == len(references) == len(answers):
+        counts = f"{len(inputs):,} inputs, {len(references):,} references, {len(answers):,} answers"
+        raise UserError(f"{counts}: want one of each for every row")
+    measure = measure_captions if task == "captions" else measure_molecules
+    measured = measure(inputs, references, answers, config, training)
+    results: Results = {measured.sheet.name: measured.table}
+    tables.print_results(results, console, notes)
+    if folder is None:
+        return results
+    found = write_outputs(folder, title, results, [measured.sheet], config.seed)
+    slices.print_slices(found, console)
+    own = measured.table[MODEL]
+    shown = (
+        {"captions": report.caption_examples(own, inputs, references, answers)}
+        if task == "captions"
+        else {"molecules": report.molecule_examples(own, inputs, references, answers)}
+    )
+    report.write_report(folder, title, results, notes=notes, slices=found, examples=EXAMPLES, **shown)
+    return results
