@@ -9,7 +9,7 @@ vocabulary, which ours spells, becomes the unknown token.
 from sentencepiece import sentencepiece_model_pb2
 
 from atomas_jax.tokens.smiles import PATTERN
-from atomas_jax.tokens.tokenizer import MARK, Role, Tokenizer
+from atomas_jax.tokens.tokenizer import MARK, SMILES_START, TEXT_START, Role, Tokenizer
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as FastTokenizer
 
@@ -30,6 +30,7 @@ def text_tokenizer(tokenizer: Tokenizer) -> FastTokenizer:
         fast.normalizer = normalizers.Precompiled(model.normalizer_spec.precompiled_charsmap)
     fast.pre_tokenizer = pre_tokenizers.Metaspace(replacement=_BLANK, prepend_scheme="always", split=False)
     _ends(fast, tokenizer)
+    fast.add_special_tokens(["<pad>", "</s>", "<unk>", TEXT_START, SMILES_START])  # for skip_special_tokens
     fast.decoder = decoders.Sequence(
         [
             decoders.Replace(_BLANK, " "),
@@ -53,6 +54,7 @@ def smiles_tokenizer(tokenizer: Tokenizer) -> FastTokenizer:
     fast = FastTokenizer(models.WordLevel(special | pieces, unk_token="<unk>"))
     fast.pre_tokenizer = pre_tokenizers.Split(Regex(PATTERN.pattern), behavior="isolated")
     _ends(fast, tokenizer)
+    fast.add_special_tokens(list(special))
     fast.decoder = decoders.Fuse()
     return fast
 
