@@ -13,6 +13,7 @@ from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.errors import UserError
 from atomas_jax.model.configuration import PRESETS, ModelConfig, preset
 from atomas_jax.objectives.configuration import ObjectiveConfig
+from atomas_jax.run_folder import read_json
 from atomas_jax.training.configuration import OptimizerConfig, TrainingConfig
 
 
@@ -62,26 +63,38 @@ class Experiment:
 class DecodingOverrides:
     """Decoding settings of one call. What is None is left as the run has it; see `DecodingConfig` for the rest."""
 
-    method: Literal["greedy", "sample", "beam"] | None = None
-    """How to decode; the run's own setting when absent, as for the following."""
+    method: Literal["greedy", "sample", "distinct", "beam"] | None = None
+    """How to decode: the run's own setting when absent, as for the following. `distinct` samples all differ."""
     max_length: int | None = None
     """Longest string written, in tokens."""
     results: int | None = None
     """Strings for each input: samples, or the best beams."""
+    candidates: int | None = None
+    """Strings written for each input, of which `results` are kept; 0 writes no more than are kept."""
+    rerank: Literal["none", "global", "tokens"] | None = None
+    """Order candidates by the model's own alignment with the input: of whole strings, or token by token."""
     beams: int | None = None
     """Width of the beam search."""
     length_penalty: float | None = None
     """Beams are ranked by log-probability / length ** length_penalty; over 0 favours long ones."""
     early_stopping: bool | None = None
     """Stop a beam search as soon as `beams` strings have ended."""
+    exhaustive: bool | None = None
+    """Stop a beam search only when no string of any length could be better."""
     temperature: float | None = None
     """Of sampling: below 1 is bolder, above 1 more varied."""
     top_k: int | None = None
     """Sample among the k most probable tokens; 0 is all."""
     top_p: float | None = None
     """Sample among the most probable tokens that together reach this probability; 1 is all."""
+    min_p: float | None = None
+    """Sample among tokens at least this times as probable as the likeliest; 0 is all."""
     seed: int | None = None
     """Samples repeat for the same seed."""
+    valid: bool | None = None
+    """Of SMILES, give only those RDKit reads, others replaced by the next candidate."""
+    compiled: bool | None = None
+    """False runs the loop in Python, for a debugger: the same result, far slower."""
 
     def given(self) -> dict[str, Any]:
         """The settings that are not None."""
@@ -89,12 +102,14 @@ class DecodingOverrides:
 
 
 def find_experiment(name: str) -> Experiment:
-    """The experiment of a Python file, of a name in `experiments/`, or one made of a model preset's name.
+    """The experiment of a Python file, of a name in `experiments/`, of a run folder, or one of a model preset's name.
 
     Raises:
       UserError: none of these; a file that does not define `experiment`.
     """
     candidates = [Path(name), Path("experiments") / f"{name}.py"]
+    if (settings := Path(name) / "config.json").is_file():
+        return from_json(read_json(settings), str(settings))
     for path in candidates:
         if path.is_file():
             return _load_file(path)
@@ -102,8 +117,8 @@ def find_experiment(name: str) -> Experiment:
         return Experiment(name=name, model=preset(name))
     known = sorted(path.stem for path in Path("experiments").glob("*.py"))
     raise UserError(
-        f"no experiment {name!r}: name a Python file, one of experiments/ ({', '.join(known) or 'none here'}) "
-        f"or a model preset ({', '.join(PRESETS)})"
+        f"no experiment {name!r}: name a Python file, one of experiments/ ({', '.join(known) or 'none here'}), "
+        f"a run folder or a model preset ({', '.join(PRESETS)})"
     )
 
 

@@ -30,6 +30,8 @@ def train(experiment: Experiment, corpus_folder: Path, run_folder: Path):
     corpus = PreparedCorpus.open(corpus_folder)
     run = RunFolder(run_folder)
     model = with_vocabulary(experiment.model, corpus.tokenizer.vocab_size)
+    if experiment.training.initial:
+        model = _fitting(model, RunFolder(experiment.training.initial), corpus)
     experiment = replace(experiment, model=model)
 
     import jax
@@ -54,6 +56,28 @@ def _start(run: RunFolder, experiment: Experiment, corpus, corpus_folder: Path) 
     corpus.tokenizer.save(run.tokenizer)
     write_json(run.corpus, {"folder": str(Path(corpus_folder).resolve()), "manifest": corpus.manifest})
     write_json(run.config, to_json(experiment))  # last: it makes the folder a run folder
+
+
+def _fitting(model, initial: RunFolder, corpus):
+    """The model with the rows of vocabulary of the run it starts from. Raises UserError where that run's weights are
+    no weights of it."""
+    from atomas_jax.tokens.tokenizer import Tokenizer
+
+    begun = from_json(initial.read_config(), str(initial.config)).model
+    if Tokenizer.load(initial.tokenizer).sha256 != corpus.tokenizer.sha256:
+        raise UserError(
+            f"training.initial {initial.path} has another tokenizer than the corpus: prepare the corpus with "
+            f"--corpus.tokenizer {initial.tokenizer}"
+        )
+    model = replace(model, transformer=replace(model.transformer, vocab_size=begun.transformer.vocab_size))
+    of_training = ("dropout", "dtype", "remat")  # everything else of a transformer decides what weights mean
+    same = {name: getattr(begun.transformer, name) for name in of_training}
+    if replace(model, transformer=replace(model.transformer, **same)) != begun:
+        raise UserError(
+            f"training.initial {initial.path} is of another model: name that run folder as the experiment to train "
+            f"with its settings"
+        )
+    return model
 
 
 FREE = {

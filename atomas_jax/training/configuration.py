@@ -31,6 +31,8 @@ class TrainingConfig:
 
     steps: int = 1000
     """Optimiser steps in all."""
+    initial: str = ""
+    """Run folder whose weights training starts from, such as what `atomas import` made; empty starts afresh."""
     seed: int = 42
     """Every random choice of a run is a function of this and the step (for dropout: on one kind of device and one
     version of jax)."""

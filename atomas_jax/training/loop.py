@@ -4,7 +4,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 
@@ -19,7 +19,7 @@ from atomas_jax.model.configuration import ModelConfig
 from atomas_jax.objectives.configuration import ObjectiveConfig
 from atomas_jax.run_folder import RunFolder
 from atomas_jax.training import optimizer as optimizers
-from atomas_jax.training.checkpoints import Checkpoints
+from atomas_jax.training.checkpoints import Checkpoints, load_weights
 from atomas_jax.training.configuration import OptimizerConfig, TrainingConfig
 from atomas_jax.training.log import Log
 from atomas_jax.training.partitioning import batch_sharding, make_mesh
@@ -75,6 +75,8 @@ def train(
         with jax.set_mesh(mesh):
             start = checkpoints.latest_step() or 0
             state = _restore(checkpoints, start, abstract) if start else make()
+            if training.initial and not start:
+                state = _with_weights(state, RunFolder(training.initial), abstract)
             log = Log(run, start, training.tensorboard)
             step = make_train_step(model, objectives, transformation, starts, mesh, training.accumulate, training.seed)
             rate = optimizers.schedule(optimizer, training.steps)
@@ -174,6 +176,12 @@ def split_state(state: TrainState) -> tuple[dict, dict]:
 def _restore(checkpoints: Checkpoints, step: int, abstract: TrainState) -> TrainState:
     average, rest = checkpoints.restore(step, *split_state(abstract))
     return TrainState(average=average, **{"queue": None, **rest})
+
+
+def _with_weights(state: TrainState, initial: RunFolder, abstract: TrainState) -> TrainState:
+    """The state before the first step, its parameters those of another run."""
+    params, _ = load_weights(initial, "best", abstract.params)
+    return replace(state, params=params, average=jax.tree.map(jax.numpy.copy, params))
 
 
 def check(
