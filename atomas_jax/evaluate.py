@@ -23,6 +23,7 @@ from atomas_jax.evaluation.measuring import (
     cuts_of,
     measure_captions,
     measure_molecules,
+    sample_rows,
 )
 from atomas_jax.evaluation.outputs import EXAMPLES, write_outputs
 from atomas_jax.evaluation.results import Results
@@ -112,13 +113,6 @@ def evaluate(
         examples=(folder / EXAMPLES).relative_to(run.path),
     )
     return measured
-
-
-def sample_rows(count: int, limit: int, seed: int) -> np.ndarray:
-    """Ascending row numbers: all of `count`, or `limit` of them drawn with the seed."""
-    if not limit or limit >= count:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
 
 
 def notes(

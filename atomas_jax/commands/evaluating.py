@@ -1,12 +1,15 @@
 """`atomas evaluate`: figures."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
 from atomas_jax.commands import Unprefixed
 from atomas_jax.config import DecodingOverrides, EvaluationConfig
+from atomas_jax.corpus.configuration import Source
+from atomas_jax.errors import UserError
+from atomas_jax.evaluation.prediction_files import Columns
 
 
 def evaluate(
@@ -16,14 +19,35 @@ def evaluate(
     settings: Annotated[EvaluationConfig, Unprefixed] = EvaluationConfig(),  # noqa: B008  (frozen)
     # by its name, as in `train`: the evaluation has a seed of its own
     decoding: DecodingOverrides = DecodingOverrides(),  # noqa: B008  (frozen)
+    task: Literal["", "captions", "molecules"] = "",
+    columns: Columns = Columns(),  # noqa: B008  (frozen)
+    training: str = "",
+    out: Path | None = None,
 ) -> None:
-    """Measure a run on a split of its corpus: captions, molecules, rankings, beside floors; writes report.html.
+    """Measure a run on a split of its corpus, or a file of predictions, beside floors; writes report.html.
+
+    Of a run captions, molecules and rankings; of a file what it holds. Beside the report lie a page of all rows, JSON,
+    CSV and LaTeX.
 
     Args:
-      run: A run folder.
-      corpus: A prepared corpus; the one it was trained on when absent.
-      checkpoint: best, latest, or a step that was kept.
+      run: A run folder, or a prediction file: a tab-separated table of input, ground truth and output.
+      corpus: Of a run: a prepared corpus; the one it was trained on when absent.
+      checkpoint: Of a run: best, latest, or a step that was kept.
+      task: Of a file: what was predicted; told by the name of its input column when empty.
+      training: Of a file: training pairs for floors, novelty and slices by similarity; FILE[,smiles=COLUMN,...].
+      out: Of a file: the folder to write to; only tables are printed when absent.
     """
+    if run.is_file():
+        if corpus is not None or decoding.given():
+            raise UserError(f"{run} is a file of predictions: --corpus and --decoding are for run folders")
+        from atomas_jax.evaluation.answers import evaluate_file
+
+        evaluate_file(run, settings, columns, task, Source.parse(training) if training else None, out)
+        if out is not None:
+            print(f"report: {out / 'report.html'}")
+        return
+    if training or out is not None or task or columns != Columns():
+        raise UserError(f"{run} is no file of predictions: --training, --out, --task and --columns are for those")
     from atomas_jax.evaluate import evaluate as evaluate_run
 
     evaluate_run(run, settings, corpus, checkpoint, decoding.given())

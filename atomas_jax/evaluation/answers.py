@@ -10,11 +10,45 @@ from typing import Literal
 from rich.console import Console
 
 from atomas_jax.config import EvaluationConfig
+from atomas_jax.corpus.configuration import Source
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import report, slices, tables
-from atomas_jax.evaluation.measuring import MODEL, Training, measure_captions, measure_molecules
+from atomas_jax.evaluation.measuring import (
+    MODEL,
+    Training,
+    measure_captions,
+    measure_molecules,
+    read_training,
+    sample_rows,
+)
 from atomas_jax.evaluation.outputs import EXAMPLES, write_outputs
+from atomas_jax.evaluation.prediction_files import Columns, read_predictions
 from atomas_jax.evaluation.results import Results
+
+
+def evaluate_file(
+    path: Path,
+    config: EvaluationConfig,
+    columns: Columns = Columns(),  # noqa: B008  (frozen)
+    task: str = "",
+    training: Source | None = None,
+    folder: Path | None = None,
+) -> Results:
+    """Measure a prediction file (`prediction_files.read_predictions`), a sample of it where the settings say so.
+
+    Args:
+      training: a file of training pairs, for floors, novelty and slices by similarity. folder: as `evaluate_answers`.
+    """
+    read = read_predictions(path, columns, task)
+    count = len(read.inputs)
+    chosen = sample_rows(count, config.limit, config.seed)
+    rows = [[column[i] for i in chosen] for column in (read.inputs, read.references, read.answers)]
+    which = "all" if len(chosen) == count else f"a sample of {len(chosen):,} (seed {config.seed}) of the"
+    notes = [f"Column {columns.output!r} of {path.name}: {which} {count:,} rows."]
+    if training is not None:
+        notes.append(f"Floors and similarity are of the training pairs in {training.label}.")
+    known = read_training(training) if training is not None else None
+    return evaluate_answers(read.task, *rows, config, folder, f"{columns.output}, {path.name}", known, notes)
 
 
 def evaluate_answers(

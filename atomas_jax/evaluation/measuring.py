@@ -145,3 +145,10 @@ def caption_result(references: Sequence[str], answers: Sequence[str], config: Ev
 def cuts_of(smiles: Sequence[str], texts: Sequence[str], training: Training | None) -> list[Slicing]:
     """All slicings of N pairs; by similarity where there are training pairs."""
     return slices.slicings(smiles, texts, training.nearest(smiles)[1] if training else None)
+
+
+def sample_rows(count: int, limit: int, seed: int) -> np.ndarray:
+    """Ascending row numbers: all of `count`, or `limit` of them drawn with the seed."""
+    if not limit or limit >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
