@@ -1,20 +1,23 @@
 """A trained model at hand: load a run folder, then caption, generate, embed and search."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
 
 from atomas_jax.config import Experiment, from_json
-from atomas_jax.decoding.generate import Written
-from atomas_jax.decoding.generate import generate as write
+from atomas_jax.decoding.answers import Answer, Chooser
+from atomas_jax.decoding.constraint import Constraint
+from atomas_jax.decoding.generate import generate
+from atomas_jax.decoding.rerank import agreement
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.errors import UserError
 from atomas_jax.model.atomas import abstract_parameters
-from atomas_jax.model.configuration import with_vocabulary
 from atomas_jax.model.heads import Modality
 from atomas_jax.retrieval.embeddings import embed
 from atomas_jax.retrieval.search import Hits, nearest
@@ -33,7 +36,7 @@ class TrainedModel:
     def __init__(self, experiment: Experiment, tokenizer: Tokenizer, params: dict, step: int | None = None):
         self.experiment, self.tokenizer, self.params = experiment, tokenizer, params
         self.step = step  # of training that the weights are of, where known
-        self.config = with_vocabulary(experiment.model, tokenizer.vocab_size)
+        self.config = experiment.model
 
     def caption(self, molecules: Sequence[str], **settings) -> list[str] | list[list[str]]:
         """A text for each SMILES. Keyword arguments override `DecodingConfig`, as in `caption(m, method="beam")`; with
@@ -41,7 +44,7 @@ class TrainedModel:
         return self._collect(self.write_captions(molecules, **settings), settings)
 
     def generate(self, texts: Sequence[str], **settings) -> list[str] | list[list[str]]:
-        """A SMILES for each text; keyword arguments as `caption`. What is written may be no molecule."""
+        """A SMILES for each text; keyword arguments as `caption`."""
         return self._collect(self.write_molecules(texts, **settings), settings)
 
     def embed_molecules(self, molecules: Sequence[str], progress: Progress | None = None) -> np.ndarray:
@@ -51,6 +54,14 @@ class TrainedModel:
     def embed_text(self, texts: Sequence[str], progress: Progress | None = None) -> np.ndarray:
         """Unit vectors float32 [N, E] in the space shared with molecules."""
         return self._embed("text", texts, self.tokenizer.encode_text, progress)
+
+    def encode(
+        self, strings: Sequence[str], kind: Literal["text", "molecule"] = "text", progress: Progress | None = None
+    ) -> np.ndarray:
+        """Unit vectors float32 [N, E] of texts or of molecules: the call that retrieval tools make of a model."""
+        if kind not in ("text", "molecule"):
+            raise UserError(f"kind is {kind!r}: want text or molecule")
+        return (self.embed_text if kind == "text" else self.embed_molecules)(strings, progress)
 
     def find_molecules(
         self, texts: Sequence[str], library: Sequence[str], k: int = 10, progress: Progress | None = None
@@ -72,34 +83,75 @@ class TrainedModel:
         self, molecules: Iterable[str], progress: Progress | None = None, **settings
     ) -> Iterator[list[str]]:
         """`caption`, one list of results at a time, reading molecules as they are needed: for long lists."""
-        inputs = self._encoded(molecules, self.tokenizer.encode_smiles, "molecule")
-        for written in self._write(inputs, self.tokenizer.text_start_id, self.tokenizer.text_ids, progress, settings):
-            yield [self.tokenizer.decode_text(tokens) for tokens in written.tokens]
+        for answers in self.answers("caption", molecules, progress, **settings):
+            yield [answer.string for answer in answers]
 
     def write_molecules(
         self, texts: Iterable[str], progress: Progress | None = None, **settings
     ) -> Iterator[list[str]]:
         """`generate`, one list of results at a time, reading texts as they are needed: for long lists."""
-        inputs = self._encoded(texts, self.tokenizer.encode_text, "text")
-        for written in self._write(
-            inputs, self.tokenizer.smiles_start_id, self.tokenizer.smiles_ids, progress, settings
-        ):
-            yield [self.tokenizer.decode_smiles(tokens) for tokens in written.tokens]
+        for answers in self.answers("generate", texts, progress, **settings):
+            yield [answer.string for answer in answers]
+
+    def answers(
+        self,
+        task: Literal["caption", "generate"],
+        inputs: Iterable[str],
+        progress: Progress | None = None,
+        *,
+        first: int = 0,
+        prefix: Sequence[int] = (),
+        constraint: Constraint | None = None,
+        accept: Callable[[str], bool] | None = None,
+        batch_size: int = 64,
+        **settings,
+    ) -> Iterator[list[Answer]]:
+        """Captions of molecules or molecules of texts with their log-probabilities, one list an input, streaming.
+
+        Args:
+          progress: called with the number of inputs written since its last call.
+          first: number of the first input, which names its random numbers: a list continued at `first` draws what the
+            whole list would have.
+          prefix: token ids that every string starts with.
+          constraint: what may follow what, inside the compiled loop.
+          accept: what else a string must be to be given, beside valid; refused ones are replaced likewise.
+          settings: override the run's `DecodingConfig`.
+        """
+        _check_positive("batch_size", batch_size)
+        decoding, molecules = self.decoding(**settings), task == "generate"
+        tokenizer, config = self.tokenizer, self.config.transformer
+        encode = tokenizer.encode_text if molecules else tokenizer.encode_smiles
+        accept = _both(_molecule_check(), accept) if molecules and decoding.valid else accept
+        if decoding.method == "beam" and (accept or decoding.rerank != "none"):
+            decoding = replace(decoding, candidates=decoding.beams)
+
+        def write(strings, numbers, chosen, on_progress=None):
+            tokens = self._encoded(strings, encode, "text" if molecules else "molecule")
+            return generate(
+                self.params["transformer"], config, tokens, chosen,
+                start_id=tokenizer.smiles_start_id if molecules else tokenizer.text_start_id,
+                allowed=tokenizer.smiles_ids if molecules else tokenizer.text_ids,
+                constraint=constraint,
+                prefix=prefix, numbers=numbers, batch_size=batch_size, on_progress=on_progress,
+            )  # fmt: skip
+
+        def agree(pairs):
+            sides = list(zip(*(pair if not molecules else pair[::-1] for pair in pairs), strict=True))
+            smiles, texts = map(tokenizer.encode_smiles, sides[0]), map(tokenizer.encode_text, sides[1])
+            return agreement(self.params, self.config, list(smiles), list(texts), decoding.rerank, batch_size)
+
+        return Chooser(
+            decoding,
+            write,
+            tokenizer.decode_smiles if molecules else tokenizer.decode_text,
+            accept,
+            agree if decoding.rerank != "none" else None,
+        ).answers(inputs, first, batch_size, progress)
 
     @cached_property
     def parameter_count(self) -> int:
         """Numbers learned."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.params))
-
-    def _write(self, inputs, start_id: int, allowed: np.ndarray, progress, settings: dict) -> Iterator[Written]:
-        batch_size = settings.pop("batch_size", 64)
-        _check_positive("batch_size", batch_size)
-        decoding = self.decoding(**settings)
-        transformer = self.params["transformer"]
-        return write(
-            transformer, self.config.transformer, inputs, decoding,
-            start_id=start_id, allowed=allowed, batch_size=batch_size, on_progress=progress,
-        )  # fmt: skip
 
     def decoding(self, **settings) -> DecodingConfig:
         """The run's decoding settings with some replaced. Raises UserError on a name that is none."""
@@ -140,13 +192,29 @@ def load(run: str | Path, checkpoint: str = "best") -> TrainedModel:
     folder = RunFolder(run)
     experiment = from_json(folder.read_config(), str(folder.config))
     tokenizer = Tokenizer.load(folder.tokenizer)
-    config = with_vocabulary(experiment.model, tokenizer.vocab_size)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     like = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), abstract_parameters(config)
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+        abstract_parameters(experiment.model),
     )
     params, step = load_weights(folder, checkpoint, like)
     return TrainedModel(experiment, tokenizer, params, step)
+
+
+def _molecule_check() -> Callable[[str], bool] | None:
+    """Whether RDKit reads a string; None, said once, where it is not installed."""
+    try:
+        from atomas_jax.chemistry.molecules import is_valid
+    except ModuleNotFoundError as missing:
+        warnings.warn(f"molecules are not checked: {missing.name} is not installed", stacklevel=2)
+        return None
+    return is_valid
+
+
+def _both(one: Callable[[str], bool] | None, other: Callable[[str], bool] | None) -> Callable[[str], bool] | None:
+    if one is None or other is None:
+        return one or other
+    return lambda string: one(string) and other(string)
 
 
 def _check_positive(name: str, value: int) -> None:

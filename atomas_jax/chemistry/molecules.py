@@ -75,6 +75,15 @@ def parse(smiles: str) -> Mol:
     return mol
 
 
+def is_valid(smiles: str) -> bool:
+    """Whether `parse` reads a SMILES."""
+    try:
+        parse(smiles)
+    except InvalidMolecule:
+        return False
+    return True
+
+
 def _reason(smiles: str) -> str:
     rough = Chem.MolFromSmiles(smiles, sanitize=False)
     if rough is None:

@@ -44,8 +44,6 @@ class DecodingConfig:
     """Sample among tokens at least this times as probable as the likeliest; 0 is all."""
     seed: int = 0
     """Samples repeat for the same seed, whatever the batches."""
-    constrained: bool = True
-    """Write SMILES under the validity constraint: what cannot become a molecule is not written. Texts are free."""
     valid: bool = True
     """Of SMILES, give only those RDKit reads: the next candidate replaces one that it does not, and more are drawn
     where none is left."""

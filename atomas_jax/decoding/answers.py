@@ -1,0 +1,111 @@
+"""From strings written to what the user gets: candidates ranked, those that are no molecules replaced."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from typing import NamedTuple
+
+import numpy as np
+
+from atomas_jax.decoding.generate import Written
+from atomas_jax.decoding.settings import DecodingConfig
+
+REDRAWS = (8, 32, 128)
+"""Samples drawn, round after round, for an input whose candidates are too few valid ones."""
+
+
+class Answer(NamedTuple):
+    """One string for one input."""
+
+    string: str
+    """Empty where a valid one was demanded and none was found among all that were drawn."""
+    log_probability: float
+    """Of the string under the model, natural logarithm."""
+    score: float
+    """What the answers of an input were ordered by: of the method, or the agreement with the input (`rerank`)."""
+    finished: bool
+    """False where the string was cut at the greatest length."""
+    replaced: bool = False
+    """Whether it stands for a candidate that was refused as no molecule."""
+
+
+NOTHING = Answer("", float("-inf"), float("-inf"), finished=False, replaced=True)
+"""For an input that none of all draws gave a valid string for."""
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """Chooses among candidates, a group of inputs at a time."""
+
+    settings: DecodingConfig
+    write: Callable[..., Iterator[Written]]
+    """Strings for inputs: called with (inputs, their numbers, settings, and for progress as `generate`)."""
+    spell: Callable[[list[int]], str]
+    """Tokens to a string."""
+    accept: Callable[[str], bool] | None = None
+    """Whether a string may be given; None takes all."""
+    agreement: Callable[[Sequence[tuple[object, str]]], np.ndarray] | None = None
+    """How well inputs and strings go together, float32 [pairs]; None keeps the method's order."""
+
+    def answers(self, inputs: Iterable, first: int, group: int, on_progress=None) -> Iterator[list[Answer]]:
+        """`settings.results` answers an input, in input order; inputs count from `first`. Fewer where no more strings
+        are found, but never none."""
+        # the writer reads ahead of what it yields, and the inputs are wanted again here
+        waiting: list = []
+
+        def remembered():
+            for item in inputs:
+                waiting.append(item)
+                yield item
+
+        written = self.write(remembered(), count(first), self.settings, on_progress)
+        while chunk := list(islice(written, group)):
+            here, waiting[: len(chunk)] = waiting[: len(chunk)], []
+            yield from self._chosen(here, list(range(first, first + len(chunk))), chunk)
+            first += len(chunk)
+
+    def _chosen(self, inputs: list, numbers: list[int], written: list[Written]) -> list[list[Answer]]:
+        wanted = self.settings.results
+        candidates = self._ranked(inputs, written)
+        if self.accept is None:
+            return [answers[:wanted] for answers in candidates]
+        # a candidate from behind the first `wanted` comes in only where one of those was refused
+        marked = [[a._replace(replaced=i >= wanted) for i, a in enumerate(answers)] for answers in candidates]
+        chosen = [[a for a in answers if self.accept(a.string)][:wanted] for answers in marked]
+        for round_, draws in enumerate(REDRAWS, 1):
+            short = [i for i, answers in enumerate(chosen) if len(answers) < wanted]
+            if not short:
+                break
+            # draws of their own for every round and input, whatever else is in the list
+            settings = replace(
+                self.settings, method="sample", results=draws, candidates=0, seed=self.settings.seed + (round_ << 24)
+            )
+            again = list(self.write([inputs[i] for i in short], [numbers[i] for i in short], settings))
+            for i, answers in zip(short, self._ranked([inputs[i] for i in short], again), strict=True):
+                chosen[i] += self._further(chosen[i], answers)[: wanted - len(chosen[i])]
+        return [answers or [NOTHING] for answers in chosen]
+
+    def _further(self, chosen: list[Answer], drawn: list[Answer]) -> list[Answer]:
+        """The valid ones of more samples; where the method's strings all differ, those not chosen yet."""
+        good = [a._replace(replaced=True) for a in drawn if self.accept(a.string)]
+        if self.settings.method in ("greedy", "sample"):
+            return good
+        known = {a.string for a in chosen}
+        return list({a.string: a for a in good if a.string not in known}.values())
+
+    def _ranked(self, inputs: list, written: list[Written]) -> list[list[Answer]]:
+        candidates = [
+            [
+                Answer(self.spell(tokens), log_probability, score, finished)
+                for tokens, log_probability, score, finished in zip(
+                    w.tokens, w.log_probability, w.score, w.finished, strict=True
+                )
+            ]
+            for w in written
+        ]
+        if self.agreement is None:
+            return candidates
+        pairs = [(item, a.string) for item, answers in zip(inputs, candidates, strict=True) for a in answers]
+        scores = iter(self.agreement(pairs).tolist())
+        rescored = [[a._replace(score=next(scores)) for a in answers] for answers in candidates]
+        return [sorted(answers, key=lambda a: -a.score) for answers in rescored]

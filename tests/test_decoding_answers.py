@@ -1,0 +1,107 @@
+"""What the user gets of the strings written: ranked by the alignment, valid, the same from wherever it starts."""
+
+from itertools import count
+
+import numpy as np
+import pytest
+
+import atomas_jax
+from atomas_jax.decoding.answers import NOTHING, REDRAWS, Chooser
+from atomas_jax.decoding.generate import Written
+from atomas_jax.decoding.rerank import agreement
+from atomas_jax.decoding.settings import DecodingConfig
+from atomas_jax.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def model(small_run):
+    return atomas_jax.load(small_run)
+
+
+def letters(inputs, numbers, settings, on_progress=None):
+    """A writer of "a", "b", "c" ... for every input, from the letter that its number and seed say."""
+    for _, number in zip(inputs, numbers):
+        places = range(number + settings.seed, number + settings.seed + settings.written)
+        yield Written([[place] for place in places], [True] * len(places), [-1.0] * len(places), [-1.0] * len(places))
+
+
+def chooser(method="sample", **options):
+    rest = {name: options.pop(name) for name in ("accept", "agreement") if name in options}
+    settings = DecodingConfig(method=method, **options)
+    return Chooser(settings, letters, lambda tokens: chr(ord("a") + tokens[0] % 26), **rest)
+
+
+def strings(chooser, inputs, first=0):
+    return [[a.string for a in answers] for answers in chooser.answers(inputs, first, 2)]
+
+
+def test_refused_candidates_are_replaced_by_the_next_then_by_new_draws():
+    even = chooser(results=2, candidates=4, accept=lambda s: s in "acegi")
+    assert strings(even, "xyz") == [["a", "c"], ["c", "e"], ["c", "e"]]
+    (answers,) = even.answers("x", 0, 2)
+    assert [a.replaced for a in answers] == [False, True]
+
+    # 7 is out of reach of what was written; seed (round << 24) % 26 of the first redraw starts at letter "q"
+    rare = chooser(results=1, accept=lambda s: s == "s")
+    (answers,) = rare.answers("x", 0, 2)
+    assert answers[0].string == "s" and answers[0].replaced
+
+
+def test_an_input_no_draw_serves_is_told_by_an_empty_answer():
+    drawn = []
+
+    def counting(inputs, numbers, settings, on_progress=None):
+        drawn.append(settings.written)
+        return letters(inputs, numbers, settings)
+
+    never = Chooser(DecodingConfig(), counting, lambda tokens: "x", accept=lambda string: False)
+    assert list(never.answers("x", 0, 2)) == [[NOTHING]]
+    assert drawn == [1, *REDRAWS]
+
+
+def test_redraws_of_distinct_answers_stay_distinct():
+    (answers,) = chooser("distinct", results=3, accept=lambda s: s in "qrs").answers("x", 0, 2)
+    assert sorted(a.string for a in answers) == ["q", "r", "s"]
+
+
+def test_candidates_are_ranked_by_agreement():
+    def late(pairs):
+        return np.array([ord(string) for _, string in pairs], np.float32)
+
+    ranked = chooser(results=2, candidates=5, agreement=late)
+    assert strings(ranked, "xy") == [["e", "d"], ["f", "e"]]
+    assert strings(ranked, "y", first=1) == [["f", "e"]]
+
+
+def test_long_lists_are_read_as_answers_are_taken():
+    stream = chooser(results=1).answers((str(i) for i in count()), 0, 3)
+    assert [next(stream)[0].string for _ in range(5)] == list("abcde")
+
+
+@pytest.mark.parametrize("by", ["global", "tokens"])
+def test_agreement_of_a_pair_does_not_depend_on_its_neighbours(model, by):
+    smiles = [model.tokenizer.encode_smiles(s) for s in ("CCO", "CCCCN", "CC(=O)O")]
+    texts = [model.tokenizer.encode_text(t) for t in ("An alcohol.", "An amine with 4 carbon atoms.", "An acid.")]
+    together = agreement(model.params, model.config, smiles, texts, by)
+    alone = [agreement(model.params, model.config, [s], [t], by)[0] for s, t in zip(smiles, texts)]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    if by == "global":
+        molecules = model.embed_molecules(["CCO", "CCCCN", "CC(=O)O"])
+        words = model.embed_text(["An alcohol.", "An amine with 4 carbon atoms.", "An acid."])
+        np.testing.assert_allclose(together, (molecules * words).sum(1), atol=1e-5)
+
+
+def test_the_face_gives_log_probabilities_valid_molecules_and_a_list_in_parts(model):
+    texts = ["An amine.", "An alcohol with 2 carbon atoms.", "An acid."]
+    sampled = {"method": "sample", "results": 2, "top_p": 0.9, "seed": 3, "batch_size": 2}
+    whole = list(model.answers("generate", texts, **sampled))
+    rest = list(model.answers("generate", texts[1:], first=1, **sampled))
+    assert [[a.string for a in answers] for answers in whole[1:]] == [[a.string for a in answers] for answers in rest]
+    from atomas_jax.chemistry.molecules import is_valid
+
+    assert all(is_valid(a.string) for answers in whole for a in answers if a.string)
+    ranked = list(model.answers("generate", texts, method="beam", beams=4, results=2, rerank="tokens"))
+    assert all(answers[0].score >= answers[-1].score for answers in ranked)
+    assert all(a.log_probability < 0 for answers in ranked for a in answers)
+    with pytest.raises(UserError, match="rerank 'most' is not known"):
+        model.generate(texts, rerank="most")
