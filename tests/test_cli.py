@@ -253,12 +253,16 @@ def test_evaluate_takes_decoding_settings_and_names_the_checkpoint(capsys, small
     run = tmp_path / "run"
     shutil.copytree(small_run, run)
     code, out, err = atomas(
-        capsys, "evaluate", run, "--checkpoint", "9", "--limit", "3", "--no-floors", "--decoding.max-length", "7"
+        capsys, "evaluate", run, "--checkpoint", "9", "--limit", "3", "--decoding.max-length", "7", "--spellings", "2"
     )
     assert code == 0, err
     assert "checkpoint of step 9 of 12" in " ".join(out.split())
     assert "of at most 7 tokens" in " ".join(out.split())
-    assert (run / "report.html").is_file()
+    assert '<a href="evaluation/test/examples.html">' in (run / "report.html").read_text()
+    written = {path.name for path in (run / "evaluation/test").iterdir()}
+    assert {"results.json", "results.csv", "results.tex", "slices.csv", "examples.html"} < written
+    assert "kekulised" in (run / "evaluation/test/results.csv").read_text()
+    assert "explicit hydrogens" in out and "by similarity to training" in out
     code, _, err = atomas(capsys, "evaluate", run, "--decoding.beams", "0")
     assert (code, err.count("\n")) == (2, 1)
 
