@@ -74,6 +74,7 @@ def test_options_of_the_other_kind_are_refused(tmp_path, capsys):
     path.write_bytes(table())
     for arguments, says in (
         ((path, "--corpus", tmp_path), "--corpus"),
+        ((path, "--spellings", "3"), "--spellings"),
         ((tmp_path, "--out", tmp_path), "no file of predictions"),
         ((path, "--columns.output", "gone"), "no output column 'gone'"),
         ((path, "--training", tmp_path / "none.tsv"), "no such file"),

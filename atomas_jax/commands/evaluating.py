@@ -38,8 +38,8 @@ def evaluate(
       out: Of a file: the folder to write to; only tables are printed when absent.
     """
     if run.is_file():
-        if corpus is not None or decoding.given():
-            raise UserError(f"{run} is a file of predictions: --corpus and --decoding are for run folders")
+        if corpus is not None or decoding.given() or settings.spellings:
+            raise UserError(f"{run} is a file of predictions: --corpus, --decoding and --spellings are for run folders")
         from atomas_jax.evaluation.answers import evaluate_file
 
         evaluate_file(run, settings, columns, task, Source.parse(training) if training else None, out)
