@@ -119,6 +119,7 @@ class TrainedModel:
         """
         _check_positive("batch_size", batch_size)
         decoding, molecules = self.decoding(**settings), task == "generate"
+        _check_list(inputs, "text" if molecules else "molecule")
         tokenizer, config = self.tokenizer, self.config.transformer
         encode = tokenizer.encode_text if molecules else tokenizer.encode_smiles
         accept = _both(_molecule_check(), accept) if molecules and decoding.valid else accept
@@ -169,8 +170,7 @@ class TrainedModel:
         return embed(self.params, self.config, modality, tokens, on_progress=progress)
 
     def _encoded(self, strings: Iterable[str], encode, what: str) -> Iterator[list[int]]:
-        if isinstance(strings, str):
-            raise UserError(f"a list of {what}s is wanted, not one string: write [{strings[:30]!r}]")
+        _check_list(strings, what)
         for position, string in enumerate(strings):
             if not isinstance(string, str) or not string.strip():
                 raise UserError(f"{what} {position} (counted from 0) is empty or no string: {string!r}")
@@ -215,6 +215,11 @@ def _both(one: Callable[[str], bool] | None, other: Callable[[str], bool] | None
     if one is None or other is None:
         return one or other
     return lambda string: one(string) and other(string)
+
+
+def _check_list(strings: Iterable[str], what: str) -> None:
+    if isinstance(strings, str):
+        raise UserError(f"a list of {what}s is wanted, not one string: write [{strings[:30]!r}]")
 
 
 def _check_positive(name: str, value: int) -> None:

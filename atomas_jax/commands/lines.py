@@ -1,51 +1,47 @@
-"""Strings in from arguments or a file's lines; lines out to standard output or a file."""
+"""Strings in from arguments or a file's lines, read as they are needed."""
 
-import contextlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 from atomas_jax.errors import UserError
 
 
-@contextlib.contextmanager
-def output(out: Path | None) -> Iterator[TextIO | None]:
-    """Where lines go: standard output, or a file that appears whole or not at all."""
-    if out is None:
-        # None lets `print` find the standard output of the moment: on a terminal the bar's, which keeps lines above it
-        yield None if sys.stdout.isatty() else sys.stdout
-        return
-    if not out.parent.is_dir():
-        raise UserError(f"no folder {out.parent} to write {out.name} in: make it first")
-    if out.is_dir():
-        raise UserError(f"{out} is a folder: give --out the name of a file")
-    partial = out.with_name(out.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace") as stream:
-            yield stream
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def read_lines(given: tuple[str, ...], file: Path | None, what: str) -> Iterator[tuple[int, str]]:
-    """(number from 1, string) of the command line's strings, or of the lines of a file that are not blank."""
+    """(number from 1, string) of the command line's strings, or of the lines of a file that are not blank.
+
+    Raises UserError, most of it before anything is read: both or neither given, no such file, not UTF-8, no lines.
+    """
     if given and file:
         raise UserError(f"{what} are given both as arguments and by --file {file}: use one")
-    if given:
-        yield from enumerate(given, 1)
-        return
-    if file is None:
+    if not given and file is None:
         raise UserError(f"no {what}: write them as arguments, or name a file with --file")
+    return iter(enumerate(given, 1)) if given else _lines_of(file, what)
+
+
+def _lines_of(file: Path, what: str) -> Iterator[tuple[int, str]]:
+    number, any_line = 0, False
     try:
-        # not by `splitlines`: it cuts at form feeds and U+2028 too, and numbers would not be an editor's
-        text = (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode("utf-8-sig")
+        # not by text mode: it cuts at form feeds and U+2028 too, and numbers would not be an editor's
+        with open(0, "rb", closefd=False) if str(file) == "-" else file.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if string := line.decode("utf-8-sig" if number == 1 else "utf-8").strip():
+                    any_line = True
+                    yield number, string
     except FileNotFoundError:
         raise UserError(f"no file {file}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} cannot be read as UTF-8 text: line {number}: {error}") from None
+    except OSError as error:
         raise UserError(f"{file} cannot be read as UTF-8 text: {error}") from None
-    kept = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not kept:
+    if not any_line:
         raise UserError(f"{file} holds no {what}")
-    yield from kept
+
+
+def count_lines(given: tuple[str, ...], file: Path | None) -> int | None:
+    """How many strings `read_lines` will give; None for standard input, which is read once."""
+    if given:
+        return len(given)
+    if file is None or not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        return sum(1 for line in stream if line.strip())

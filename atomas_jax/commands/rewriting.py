@@ -1,15 +1,24 @@
 """`atomas caption` and `atomas generate`: one language into the other, line by line."""
 
+import sys
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional
 
 from atomas_jax import progress
 from atomas_jax.commands import Unprefixed
-from atomas_jax.commands.lines import output, read_lines
+from atomas_jax.commands.continued import ContinuedOutput, check_writable
+from atomas_jax.commands.lines import count_lines, read_lines
 from atomas_jax.config import DecodingOverrides
 from atomas_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from atomas_jax.decoding.answers import Answer
 
 
 def caption(
@@ -19,6 +28,7 @@ def caption(
     out: Path | None = None,
     checkpoint: str = "best",
     batch_size: int = 64,
+    scores: bool = False,
     decoding: Annotated[DecodingOverrides, Unprefixed] = DecodingOverrides(),  # noqa: B008  (frozen)
 ) -> None:
     """Captions for SMILES. Output: tab-separated lines of input and caption, in input order.
@@ -27,11 +37,12 @@ def caption(
       run: A run folder.
       molecules: SMILES, or none to read them from --file.
       file: One SMILES a line; "-" is standard input.
-      out: File to write; standard output when absent.
+      out: File to write; standard output when absent. The same command continues one that was stopped.
       checkpoint: best, latest, or a step that was kept.
       batch_size: Strings decoded together.
+      scores: Add a column with the natural logarithm of the answer's probability.
     """
-    _rewrite(run, "write_captions", "caption", molecules, file, out, checkpoint, batch_size, decoding)
+    _rewrite(run, "caption", molecules, file, out, checkpoint, batch_size, scores, decoding)
 
 
 def generate(
@@ -41,6 +52,7 @@ def generate(
     out: Path | None = None,
     checkpoint: str = "best",
     batch_size: int = 64,
+    scores: bool = False,
     decoding: Annotated[DecodingOverrides, Unprefixed] = DecodingOverrides(),  # noqa: B008  (frozen)
 ) -> None:
     """SMILES for texts. Output: tab-separated lines of text and SMILES, in input order.
@@ -49,25 +61,63 @@ def generate(
       run: A run folder.
       texts: Descriptions, or none to read them from --file.
       file: One description a line; "-" is standard input.
-      out: File to write; standard output when absent.
+      out: File to write; standard output when absent. The same command continues one that was stopped.
       checkpoint: best, latest, or a step that was kept.
       batch_size: Strings decoded together.
+      scores: Add a column with the natural logarithm of the answer's probability.
     """
-    _rewrite(run, "write_molecules", "generate", texts, file, out, checkpoint, batch_size, decoding)
+    _rewrite(run, "generate", texts, file, out, checkpoint, batch_size, scores, decoding)
 
 
 def _rewrite(
-    run: Path, method: str, title: str, given, file, out, checkpoint, batch_size: int, decoding: DecodingOverrides
+    run: Path, task: str, given, file, out, checkpoint, batch_size: int, scores: bool, decoding: DecodingOverrides
 ) -> None:
     from atomas_jax.trained import load
 
     if batch_size < 1:
         raise UserError(f"--batch-size is {batch_size}: want 1 or more")
-    inputs = [string for _, string in read_lines(given, file, "inputs")]
-    with output(out) as stream:
-        model = load(run, checkpoint)
-        with progress.bar(title, len(inputs), "strings") as bar:
-            written = getattr(model, method)(inputs, progress=bar.advance, batch_size=batch_size, **decoding.given())
-            for string, outputs in zip(inputs, written):
-                for answer in outputs:
-                    print(f"{string}\t{' '.join(answer.split())}", file=stream, flush=out is None)
+    check_writable(out)
+    inputs = (string for _, string in read_lines(given, file, "inputs"))
+    inputs = chain([next(inputs)], inputs)  # what is wrong with them is said before a model is loaded
+    model = load(run, checkpoint)
+    settings = asdict(model.decoding(**decoding.given()))
+    header = {"command": task, "run": str(run.resolve()), "step": model.step, "scores": scores, **settings}
+    waiting: deque[str] = deque()
+
+    def remembered(strings: Iterator[str]) -> Iterator[str]:
+        for string in strings:
+            waiting.append(string)
+            yield string
+
+    with ContinuedOutput(out, header) as output:
+        rest = output.skip(inputs)
+        with progress.bar(task, count_lines(given, file), "strings", completed=output.done) as bar:
+            if output.done:
+                bar.print(f"continuing {out} at input {output.done + 1:,}")
+            for answers in model.answers(
+                task, remembered(rest), bar.advance, first=output.done, batch_size=batch_size, **decoding.given()
+            ):
+                string = waiting.popleft()
+                _count(output.counts, answers)
+                output.write(string, [_line(string, answer, scores) for answer in answers])
+        _report(output.counts)
+
+
+def _line(string: str, answer: "Answer", scores: bool) -> str:
+    line = f"{string}\t{' '.join(answer.string.split())}"
+    return f"{line}\t{answer.log_probability:.4f}" if scores else line
+
+
+def _count(counts: dict[str, int], answers: "list[Answer]") -> None:
+    for answer in answers:
+        what = "missing" if not answer.string and answer.replaced else "replaced" if answer.replaced else "kept"
+        counts[what] = counts.get(what, 0) + 1
+
+
+def _report(counts: dict[str, int]) -> None:
+    """How many answers the model did not give by itself, if any."""
+    parts = [f"{counts['replaced']:,} replaced one that was no molecule"] if counts.get("replaced") else []
+    if counts.get("missing"):
+        parts.append(f"{counts['missing']:,} are empty, for no molecule was found")
+    if parts:
+        print(f"of {sum(counts.values()):,} answers {' and '.join(parts)}", file=sys.stderr)
