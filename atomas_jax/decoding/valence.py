@@ -1,0 +1,95 @@
+"""What the validity constraint knows of atoms: how many bonds they take, and when an aromatic one needs a double bond.
+
+RDKit's default valence model (2024.09 and later), written out so that decoding needs no RDKit; a test compares the two.
+Sets of bond-order sums are bit masks: bit s stands for a sum of s, hydrogens counted.
+"""
+
+from dataclasses import dataclass
+
+from atomas_jax.tokens.smiles import ELEMENTS
+
+UNLIMITED = 14
+"""Bonds of an atom that RDKit sets no limit to. Nothing written has more."""
+
+_LISTS = {
+    (1,): "H F Cl Br Cs Fr",
+    (0,): "He Ne Ar Kr Rn",
+    (2,): "Be O",
+    (3,): "B N Al Ga In",
+    (4,): "C Si Ge",
+    (3, 5): "P As Sb Bi",
+    (2, 4, 6): "S Se Te Po",
+    (2, 4): "Sn Pb",
+    (1, 3, 5): "I At",
+    (0, 2, 4, 6): "Xe",
+    (1, UNLIMITED): "Li Na K Rb",
+    (2, UNLIMITED): "Mg Ca Sr Ba Ra",
+}
+VALENCES = {element: valences for valences, elements in _LISTS.items() for element in elements.split()}
+"""Valences of the elements that have some; the others, metals mostly, take any."""
+
+_SUMS = range(UNLIMITED + 2)
+
+
+@dataclass(frozen=True)
+class Species:
+    """What the constraint has to know of a kind of atom.
+
+    Attributes:
+      most: greatest sum of bond orders, hydrogens counted.
+      aromatic: has to be in a ring.
+      conjugated: takes part in the double bonds of aromatic rings: aromatic, or a wildcard.
+      without, paired: sums with which the atom is complete without and with a double bond of the aromatic system.
+      may_without, may_pair: sums from which an atom not yet paired, already paired, can still become complete.
+      oxidised: greatest sum where oxygens are bound by double bonds beyond `most`, which RDKit takes for charged pairs.
+      oxygen: is one.
+    """
+
+    most: int
+    aromatic: bool
+    conjugated: bool
+    without: int
+    paired: int
+    may_without: int
+    may_pair: int
+    oxidised: int = 0
+    oxygen: bool = False
+
+
+def most_bonds(element: str, charge: int) -> int:
+    """Greatest sum of bond orders of an element ("*" is a wildcard), as RDKit's `calcExplicitValence` has it."""
+    if VALENCES.get(element, (UNLIMITED,))[-1] == UNLIMITED:
+        return UNLIMITED
+    number = ELEMENTS.index(element) + 1
+    alike = number - charge  # charged atoms have the valences of the neutral one with as many electrons
+    if (number in (15, 16) and alike > 16) or (number in (33, 34) and alike > 34):
+        return VALENCES[element][-1] + charge
+    if alike <= 0:
+        return 0 if element == "H" else UNLIMITED
+    return VALENCES.get(ELEMENTS[alike - 1], (UNLIMITED,))[-1] if alike <= len(ELEMENTS) else UNLIMITED
+
+
+def species(symbol: str, charge: int = 0, bracket: bool = True) -> Species:
+    """The kind of an atom by its symbol as in SMILES, lower case for aromatic."""
+    element = symbol.capitalize()
+    most = most_bonds(element, charge)
+    everything = sum(1 << s for s in _SUMS)
+    if symbol == "*":
+        return Species(most, False, True, everything, everything, everything, everything)
+    if not symbol.islower():
+        oxidised = 0 if charge or bracket else {"Cl": 7, "Br": 7, "I": 7}.get(element, 0)
+        return Species(most, False, False, everything, 0, everything, 0, oxidised, element == "O")
+    pairs = [s <= most and _needs_double_bond(element, charge, bracket, s) for s in _SUMS]
+    paired = sum(1 << s for s in _SUMS if pairs[s])
+    without = sum(1 << s for s in _SUMS if s <= most and not pairs[s])
+    sums = range(most + 1)
+    may_pair = sum(1 << s for s in sums if any(pairs[s : most + 1]))
+    may_without = sum(1 << s for s in sums if not pairs[s] or s < most)
+    return Species(most, True, True, without, paired, may_without, may_pair)
+
+
+def _needs_double_bond(element: str, charge: int, bracket: bool, total: int) -> bool:
+    """Whether RDKit's kekulisation gives the aromatic atom a double bond within the ring (`markDbondCands`)."""
+    shift = -abs(charge) if element == "C" else -charge if element in ("B", "Si", "Ge", "Al") else charge
+    free = next((v + shift - total for v in VALENCES.get(element, ()) if v + shift >= total), 0)
+    return free == 1 or (free == 2 and (bracket or element == "C"))

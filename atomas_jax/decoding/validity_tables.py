@@ -1,0 +1,134 @@
+"""What each token means to the validity constraint: tables made once from the tokenizer."""
+
+import re
+from dataclasses import astuple, dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from atomas_jax.decoding.valence import species
+from atomas_jax.tokens.smiles import AROMATIC, ELEMENTS
+from atomas_jax.tokens.tokenizer import Role, Tokenizer
+
+NEVER, END, ATOM, BOND, RING, BRANCH, CLOSE_BRANCH, DOT, BRACKET, INNER, CLOSE_BRACKET = range(11)
+"""What a token is; the atoms are those written by one token."""
+
+SYMBOL, DIGIT, CHIRAL, SIGN = range(4)
+"""What a token inside a bracket atom is."""
+
+CHARGES = 8
+"""Greatest charge of a bracket atom spelled piece by piece."""
+
+BONDS = {"": (1, 1), "-": (1, 1), "=": (2, 2), "#": (3, 3), "$": (4, 4), ":": (1, 1), "/": (1, 1), "\\": (1, 1)}
+BONDS |= {"~": (0, 0), "->": (0, 1), "<-": (1, 0)}
+"""Orders that a bond adds to the atom before and to the atom after."""
+NO_BOND, AROMATIC_BOND = 0, list(BONDS).index(":")
+
+_ATOM = re.compile(r"\[\d*([A-Z][a-z]?|[a-z][a-z]?|\*)(?:@[A-Z@]*\d*)?(?:(H)(\d?))?(\++\d*|-+\d*)?(?::\d+)?\]")
+_SYMBOLS = (*ELEMENTS, *AROMATIC, "si", "as", "se", "te", "*")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Tables:
+    """A classes of tokens (tokens of a class mean the same), G kinds of atoms."""
+
+    token_class: Int[Array, " V"]
+    kind: Int[Array, " A"]
+    value: Int[Array, " A"]
+    """Species of an atom, number of a ring, a bond; for pieces inside brackets, symbol, digit or sign."""
+    hydrogens: Int[Array, " A"]
+    inner: Int[Array, " A"]
+    most: Int[Array, " G"]
+    aromatic: Bool[Array, " G"]
+    conjugated: Bool[Array, " G"]
+    without: Int[Array, " G"]
+    paired: Int[Array, " G"]
+    may_without: Int[Array, " G"]
+    may_pair: Int[Array, " G"]
+    oxidised: Int[Array, " G"]
+    oxygen: Bool[Array, " G"]
+    before: Int[Array, " bonds"]
+    after: Int[Array, " bonds"]
+    spelled: Int[Array, "symbols charges"]
+    """Species of a symbol with a charge (`CHARGES` is none) in a bracket atom spelled piece by piece."""
+    room: Int[Array, "3 symbols"]
+    """Most bonds with a negative charge, with any, with a positive one."""
+
+
+def tables(tokenizer: Tokenizer) -> Tables:
+    """The tables of an atom-wise tokenizer."""
+    kinds: dict[tuple, int] = {}
+
+    def kind_of(*spec) -> int:
+        return kinds.setdefault(astuple(species(*spec)), len(kinds))
+
+    spelled = [[kind_of(symbol, charge) for charge in range(-CHARGES, CHARGES + 1)] for symbol in _SYMBOLS]
+    classes: dict[tuple[int, int, int, int], int] = {(NEVER, 0, 0, 0): 0}
+    token_class = [
+        classes.setdefault(_meaning(tokenizer, i, kind_of), len(classes)) for i in range(tokenizer.vocab_size)
+    ]
+    columns = np.array(list(classes), np.int32).T
+    fields = list(zip(*kinds))
+    most = np.array(fields[0])[np.array(spelled)]
+    lower = np.array([symbol.islower() for symbol in _SYMBOLS])
+    far = abs(np.arange(-CHARGES, CHARGES + 1)) > 1
+    most[lower[:, None] & far] = 0  # aromatic atoms have no more than one charge
+    room = np.stack([most[:, :CHARGES].max(1), most.max(1), most[:, CHARGES + 1 :].max(1)])
+    orders = np.array(list(BONDS.values()), np.int32).T
+    return Tables(
+        jnp.asarray(token_class, jnp.int32),
+        *map(jnp.asarray, columns),
+        *(jnp.asarray(field, bool if n in (1, 2, 8) else jnp.int32) for n, field in enumerate(fields)),
+        *map(jnp.asarray, orders),
+        spelled=jnp.asarray(spelled, jnp.int32),
+        room=jnp.asarray(room, jnp.int32),
+    )
+
+
+def _meaning(tokenizer: Tokenizer, i: int, kind_of) -> tuple[int, int, int, int]:
+    """Kind, value, hydrogens and inner kind of a token."""
+    role, piece = tokenizer.roles[i], tokenizer.surfaces[i].decode("utf-8", "replace")
+    if i == tokenizer.eos_id:
+        return END, 0, 0, 0
+    if role == Role.OPEN:
+        return BRACKET, 0, 0, 0
+    if role == Role.CLOSE:
+        return CLOSE_BRACKET, 0, 0, 0
+    if role == Role.INNER:
+        return _inner_meaning(piece)
+    if role != Role.OUTER:
+        return NEVER, 0, 0, 0
+    if piece in BONDS:
+        return BOND, list(BONDS).index(piece), 0, 0
+    if piece in (marks := {"(": BRANCH, ")": CLOSE_BRANCH, ".": DOT}):
+        return marks[piece], 0, 0, 0
+    if piece.lstrip("%").isdigit():
+        return RING, int(piece.lstrip("%")), 0, 0
+    if not piece.startswith("["):
+        return ATOM, kind_of(piece, 0, False), 0, 0
+    found = _ATOM.fullmatch(piece)
+    if not found or found[1] not in _SYMBOLS:
+        return NEVER, 0, 0, 0
+    symbol, hydrogen, count, charge = found.groups()
+    return ATOM, kind_of(symbol, _charge(charge or "")), int(count or 1) if hydrogen else 0, 0
+
+
+def _charge(text: str) -> int:
+    if not text:
+        return 0
+    return int(text.strip("+-") or len(text)) * (1 if text[0] == "+" else -1)
+
+
+def _inner_meaning(piece: str) -> tuple[int, int, int, int]:
+    if piece in _SYMBOLS:
+        return INNER, _SYMBOLS.index(piece), 0, SYMBOL
+    if piece.isdigit():
+        return INNER, int(piece), 0, DIGIT
+    if piece in ("@", "@@"):
+        return INNER, 0, 0, CHIRAL
+    if piece in ("+", "-"):
+        return INNER, 1 if piece == "+" else -1, 0, SIGN
+    return NEVER, 0, 0, 0  # atom classes and rare stereo classes
