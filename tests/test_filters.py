@@ -1,0 +1,60 @@
+"""Conditions on molecules, and sampling until they are met."""
+
+import pytest
+
+from atomas_jax.chemistry.filters import molecule_filter, sample_until
+from atomas_jax.errors import UserError
+
+ASPIRIN, ETHANOL = "CC(=O)Oc1ccccc1C(=O)O", "CCO"
+
+
+@pytest.mark.parametrize(
+    "condition, why",
+    [
+        ({"require_smarts": ["[CX3](=O)[OX2H1]"]}, "lacks [CX3](=O)[OX2H1]"),
+        ({"keep": ["c1ccccc1"]}, "lacks c1ccccc1"),
+        ({"formula": "C9H8O4"}, "formula is C2H6O"),
+        ({"weight": "100:200"}, "weight is 46.07"),
+        ({"weight": "100:"}, "weight is 46.07"),
+    ],
+)
+def test_a_condition_tells_one_molecule_from_another(condition, why):
+    asked = molecule_filter(**condition)
+    assert asked.accepts(ASPIRIN)
+    assert asked.objection(ETHANOL) == why
+
+
+def test_what_is_forbidden_or_no_molecule_does_not_pass():
+    asked = molecule_filter(forbid_smarts=["c1ccccc1"])
+    assert asked.accepts(ETHANOL)
+    assert asked.objection(ASPIRIN) == "contains c1ccccc1"
+    assert "not valid SMILES syntax" in asked.objection("C1CC")
+
+
+def test_charge_is_no_part_of_the_formula_asked_for():
+    assert molecule_filter(formula="C2H3O2").accepts("CC(=O)[O-]")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [{"require_smarts": ["C("]}, {"forbid_smarts": [""]}, {"formula": "c9"}, {"weight": "200"}, {"weight": "5:2"},
+     {"weight": "a:b"}, {"weight": "nan:3"}, {"keep": ["C1"]}],
+)  # fmt: skip
+def test_what_cannot_be_read_is_answered_in_one_line(condition):
+    with pytest.raises(UserError) as error:
+        molecule_filter(**condition)
+    assert "\n" not in str(error.value)
+
+
+def test_sampling_stops_at_the_number_wanted_at_the_budget_and_when_nothing_comes():
+    asked = molecule_filter(keep=["O"])
+    rounds = [["CC", "CO"], ["CO", "CCO"], ["CCCO"]]
+
+    def write(number):
+        return rounds[number] if number < len(rounds) else []
+
+    found = sample_until(write, asked, wanted=2, budget=100)
+    assert (found.smiles, found.tried) == (("CO", "CCO"), 4)
+    assert found.objections == {"lacks O": 1}
+    assert sample_until(write, asked, wanted=3, budget=3).tried == 3
+    assert sample_until(write, asked, wanted=9, budget=100).smiles == ("CO", "CCO", "CCCO")
