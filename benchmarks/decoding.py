@@ -3,8 +3,9 @@
     python -m benchmarks.decoding --preset t5-small --batches 1 64 256 --out decoding.json
 
 Random weights write for ever, so the end token is forbidden on both sides and every string has exactly `--new-tokens`
-tokens: nothing is gained by strings that end early. Each figure is the best of `--repeats` runs after one that is not
-counted.
+tokens: nothing is gained by strings that end early. With `--run RUN --molecules FILE` a trained model captions
+molecules, and strings end where they end, at `--new-tokens` at the latest. Each figure is the best of
+`--repeats` runs after one that is not counted.
 """
 
 import argparse
@@ -13,42 +14,61 @@ import os
 import platform
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from atomas_jax.decoding.generate import generate
 from atomas_jax.decoding.settings import DecodingConfig
-from atomas_jax.interchange.huggingface import config_to_huggingface, from_state_dict
+from atomas_jax.interchange.huggingface import config_to_huggingface, from_state_dict, to_state_dict
 from atomas_jax.model.configuration import PRESETS, T5Config, preset
+from atomas_jax.trained import load
 
-START = 0
 EOS_ID = 1
+
+
+class Task(NamedTuple):
+    """What is written."""
+
+    start_id: int
+    ends: bool
+    """Whether the end token may be written."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print a table, write JSON."""
     options = _parser().parse_args(arguments)
-    config = replace(preset(options.preset).transformer, vocab_size=options.vocabulary, dtype=options.dtype)
+    trained = load(options.run) if options.run else None
+    config = trained.config.transformer if trained else preset(options.preset).transformer
+    config = replace(config, dtype=options.dtype, **({} if trained else {"vocab_size": options.vocabulary}))
     ways = {
         "greedy": DecodingConfig(max_length=options.new_tokens),
         "beam 5": DecodingConfig(method="beam", beams=5, max_length=options.new_tokens),
     }
-    model, params = _models(config, options.dtype)
+    model, params = _models(config, options.dtype, trained.params["transformer"] if trained else None)
+    task = Task(trained.tokenizer.text_start_id, ends=True) if trained else Task(0, ends=False)
     bandwidth = _copy_bandwidth()
     weight_bytes = _step_bytes(config)
     rng = np.random.default_rng(0)
     rows = []
     for batch in options.batches:
-        inputs = [[*rng.integers(4, config.vocab_size, options.source_tokens - 1).tolist(), 1] for _ in range(batch)]
+        if trained:
+            lines = options.molecules.read_text().split()[:batch]
+            inputs = [trained.tokenizer.encode_smiles(smiles) for smiles in lines]
+        else:
+            width = options.source_tokens - 1
+            inputs = [[*rng.integers(4, config.vocab_size, width).tolist(), EOS_ID] for _ in range(batch)]
         for name in options.ways:
-            ours, tokens = _best(lambda: _ours(params, config, inputs, ways[name]), options.repeats)
-            row = {"batch": batch, "way": name, "ours": batch / ours}
+            ours, tokens = _best(partial(_ours, params, config, inputs, ways[name], task), options.repeats)
+            row = {"batch": batch, "way": name, "ours": batch / ours, "tokens": float(np.mean([*map(len, tokens)]))}
+            steps = max(map(len, tokens))
             # Below this no step can go: every step reads the decoder's weights once.
-            row["of_floor"] = options.new_tokens * weight_bytes / bandwidth / ours
+            row["of_floor"] = steps * weight_bytes / bandwidth / ours
             if not options.no_huggingface:
-                theirs, expected = _best(lambda: _theirs(model, inputs, ways[name]), options.repeats)
+                theirs, expected = _best(partial(_theirs, model, inputs, ways[name], task), options.repeats)
                 row |= {"huggingface": batch / theirs, "ratio": theirs / ours}
                 row["same_strings"] = float(np.mean([a == b for a, b in zip(tokens, expected, strict=True)]))
             rows.append(row)
@@ -67,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="small", choices=PRESETS)
     parser.add_argument("--vocabulary", type=int, default=32128)
+    parser.add_argument("--run", type=Path, help="a trained run instead of random weights")
+    parser.add_argument("--molecules", type=Path, help="SMILES for it to caption, one a line")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64, 256])
     parser.add_argument("--ways", nargs="+", default=["greedy", "beam 5"], choices=("greedy", "beam 5"))
@@ -78,8 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _models(config: T5Config, dtype: str):
-    """A Hugging Face model of random weights, on the GPU where there is one, and the same parameters for ours."""
+def _models(config: T5Config, dtype: str, params: dict | None):
+    """A Hugging Face model, on the GPU where there is one, and the same parameters for ours; random where None."""
     import torch
     import transformers
 
@@ -88,34 +110,44 @@ def _models(config: T5Config, dtype: str):
     model = transformers.T5ForConditionalGeneration(transformers.T5Config(**config_to_huggingface(config))).eval()
     if not config.tied_head:  # transformers ties it whatever the configuration says
         model.lm_head.weight = torch.nn.Parameter(torch.randn(config.vocab_size, config.d_model) * config.d_model**-0.5)
-    params = from_state_dict({name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}, config)
-    params = jax.device_put(params, jax.devices()[0])
-    # The end token ends nothing: every string runs to the greatest length.
-    model.generation_config.eos_token_id = None
-    return model.to(device, getattr(torch, dtype)), params
+    if params is None:
+        state = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
+        params = from_state_dict(state, config)
+    else:
+        state = to_state_dict(jax.device_get(params), config)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(torch.tensor(state[name]))
+    return model.to(device, getattr(torch, dtype)), jax.device_put(params, jax.devices()[0])
 
 
-def _ours(params, config: T5Config, inputs, settings: DecodingConfig) -> list[list[int]]:
-    allowed = np.arange(config.vocab_size) != EOS_ID if settings.method else None
-    written = generate(params, config, inputs, settings, start_id=START, allowed=allowed, batch_size=len(inputs))
+def _ours(params, config: T5Config, inputs, settings: DecodingConfig, task: Task) -> list[list[int]]:
+    allowed = (np.arange(config.vocab_size) != EOS_ID) | task.ends
+    written = generate(
+        params, config, inputs, settings, start_id=task.start_id, allowed=allowed, batch_size=len(inputs)
+    )
     return [result.tokens[0] for result in written]
 
 
-def _theirs(model, inputs, settings: DecodingConfig) -> list[list[int]]:
+def _theirs(model, inputs, settings: DecodingConfig, task: Task) -> list[list[int]]:
     import torch
 
-    tokens = torch.tensor(inputs, device=model.device)
+    width = max(map(len, inputs))
+    tokens = torch.tensor([row + [0] * (width - len(row)) for row in inputs], device=model.device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in inputs], device=model.device)
+    model.generation_config.eos_token_id = EOS_ID if task.ends else None
     with torch.inference_mode():
         output = model.generate(
             input_ids=tokens,
-            attention_mask=torch.ones_like(tokens),
+            attention_mask=mask,
             max_new_tokens=settings.max_length,
-            decoder_start_token_id=START,
+            decoder_start_token_id=task.start_id,
             do_sample=False,
             num_beams=settings.beams if settings.method == "beam" else 1,
-            suppress_tokens=[EOS_ID],
+            suppress_tokens=None if task.ends else [EOS_ID],
         )
-    return output[:, 1:].tolist()
+    rows = output[:, 1:].tolist()
+    return [row[: row.index(EOS_ID) + 1] if EOS_ID in row else row for row in rows]
 
 
 def _best(run, repeats: int):
@@ -148,7 +180,8 @@ def _copy_bandwidth() -> float:
 
 
 def _line(row: dict) -> str:
-    text = f"batch {row['batch']:>4}  {row['way']:<8} ours {row['ours']:9.2f}/s  {row['of_floor']:6.1%} of the floor"
+    text = f"batch {row['batch']:>4}  {row['way']:<8} {row['tokens']:5.1f} tokens  ours {row['ours']:9.2f}/s"
+    text += f"  {row['of_floor']:6.1%} of the floor"
     if "ratio" in row:
         text += f"  Hugging Face {row['huggingface']:9.2f}/s  ratio {row['ratio']:5.2f}  same {row['same_strings']:.0%}"
     return text
