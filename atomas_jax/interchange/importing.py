@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from atomas_jax.config import Experiment, to_json
@@ -230,6 +231,18 @@ def _read_alignment(folder: Path, model: ModelConfig) -> dict | None:
     return heads
 
 
+def _put_on_device(tree: dict) -> None:
+    """Every leaf in place, so that two copies of no more than one leaf exist at a time.
+
+    By a copy: an array that shares NumPy's memory is copied when it is saved, and all of them at once.
+    """
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            _put_on_device(value)
+        else:
+            tree[key] = jnp.array(value, copy=True)
+
+
 def _write(run: RunFolder, experiment: Experiment, tokenizer: Tokenizer, params: dict, record: dict) -> None:
     """The run folder, whole or not at all: made beside its place, then moved there."""
     from atomas_jax.training.checkpoints import write_weights
@@ -239,6 +252,7 @@ def _write(run: RunFolder, experiment: Experiment, tokenizer: Tokenizer, params:
     try:
         made.path.chmod(0o755)
         tokenizer.save(made.tokenizer)
+        _put_on_device(params)
         write_weights(made, 0, params)
         made.write_versions([device.device_kind for device in jax.devices()])
         write_json(made.path / RECORD, record)

@@ -15,8 +15,8 @@ from atomas_jax.files import write_json
 
 SAFETENSORS = "model.safetensors"
 TORCH = "pytorch_model.bin"
-SHARD_BYTES = 1 << 30
-"""Greatest size of one written file: writing holds one such copy beside the model."""
+SHARD_BYTES = 1 << 29
+"""Greatest size of one written file: writing holds two such copies beside the model."""
 
 
 @dataclass(frozen=True)

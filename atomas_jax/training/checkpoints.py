@@ -105,8 +105,13 @@ def is_better(metric: str, value: float, than: float) -> bool:
 
 
 def write_weights(run: RunFolder, step: int, weights) -> None:
-    """A checkpoint of weights alone, to use and to start from, not to resume; returns when it is on disk."""
-    with ocp.StandardCheckpointer() as checkpointer:
+    """A checkpoint of weights alone, to use and to start from, not to resume; returns when it is on disk.
+
+    In the foreground, uncompressed and 1 GB at a time, so that no second copy of the weights is ever held; Orbax copies
+    NumPy arrays whole, so the leaves should be jax's.
+    """
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False, save_concurrent_gb=1)
+    with ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(run.checkpoints.absolute() / str(step) / "weights", weights)
 
 
