@@ -48,7 +48,7 @@ def hugging_face(model, inputs, settings):
         num_beams=settings.beams,
         num_return_sequences=settings.results,
         length_penalty=settings.length_penalty,
-        early_stopping=settings.early_stopping,
+        early_stopping="never" if settings.exhaustive else settings.early_stopping,
     )
     with torch.no_grad():
         output = model.generate(
@@ -80,7 +80,8 @@ def test_greedy(witness):
 
 
 @pytest.mark.parametrize(
-    ("beams", "length_penalty", "early_stopping"), [(2, -0.5, False), (3, 0.0, True), (4, 0.6, False), (5, 1.0, True)]
+    ("beams", "length_penalty", "early_stopping"),
+    [(2, -0.5, False), (3, 0.0, True), (4, 0.6, False), (5, 1.0, True), (3, 2.0, "never"), (2, -1.0, "never")],
 )
 def test_beam_search(witness, beams, length_penalty, early_stopping):
     model, config, params, inputs = witness
@@ -90,7 +91,8 @@ def test_beam_search(witness, beams, length_penalty, early_stopping):
         beams=beams,
         results=beams,
         length_penalty=length_penalty,
-        early_stopping=early_stopping,
+        early_stopping=early_stopping is True,
+        exhaustive=early_stopping == "never",
     )
     ours = list(generate(params, config, inputs, settings, start_id=START, batch_size=8))
     theirs, scores = hugging_face(model, inputs, settings)
