@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, UInt32
 
 from atomas_jax.decoding import validity_tables as kinds
-from atomas_jax.decoding.validity_tables import AROMATIC_BOND, CHARGES, NO_BOND, Tables, tables
 from atomas_jax.decoding.valence import UNLIMITED
+from atomas_jax.decoding.validity_tables import AROMATIC_BOND, CHARGES, NO_BOND, Tables, tables
 from atomas_jax.errors import UserError
 from atomas_jax.tokens.tokenizer import Tokenizer
 
@@ -140,6 +140,9 @@ def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
     # aromatic atoms that no ring passes yet; those up to an atom with a ring open will be in it
     bare = s.on_path & t.aromatic[s.species] & ~s.in_ring
     owes = jnp.any(bare & (places > branch_atom) & (places > last_opened))
+    # open rings are closed before a dot: beyond it, a closure might make no ring
+    in_trunk = branch_atom < 0
+    owes |= in_trunk & (rings > 0)
 
     bit = s.bit[here]
     is_paired = (s.paired & bit) != 0
@@ -171,21 +174,20 @@ def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
     is_bound = t.most[kind] < UNLIMITED
     must_go_on = (owes & ~in_branch) | aromatic
     room = jnp.where(must_go_on, 1, 0) + jnp.where(aromatic & (rings == 0), 1, 0)
-    # what metals bind counts as a dative bond where it is one too many, as in RDKit
     fits_new = (hydrogens + after + room <= t.most[kind]) | ~is_bound
     fits_here = started | (total + before + (in_branch & owes) <= most)
     oxidised = (total + 2 <= t.oxidised[mine]) & ~jnp.any(s.touched & ~t.oxygen[s.species])
     fits_here |= oxidised & (before == 2) & t.oxygen[kind] & (hydrogens + 2 == t.most[kind])
     aromatic_bond = (s.bond == NO_BOND) | (s.bond == AROMATIC_BOND)
-    pairing = conjugated & conjugates & aromatic_bond & (rings > 0)
+    pairing = conjugated & conjugates & aromatic_bond & (rings > 0) & _has(t.may_pair[kind], hydrogens + after + 1)
     leaves = jnp.where(in_branch, hopeful(total + before, pairing), complete(total + before, pairing)) | started
     agrees = (s.bond != AROMATIC_BOND) | conjugated & conjugates
     space = s.atoms < s.species.shape[0]
     atom = fits_new & fits_here & leaves & agrees & space
     bracket_pairs = conjugated & aromatic_bond & (rings > 0)
-    bracket = jnp.where(
-        in_branch, hopeful(total + before, bracket_pairs), complete(total + before, bracket_pairs)
-    ) & (total + before + (in_branch & owes) <= most)
+    bracket = jnp.where(in_branch, hopeful(total + before, bracket_pairs), complete(total + before, bracket_pairs)) & (
+        total + before + (in_branch & owes) <= most
+    )
     bracket = (bracket & ((s.bond != AROMATIC_BOND) | conjugated) | started) & space
     spelled_room = (owes & ~in_branch | t.aromatic[spelled]) + (t.aromatic[spelled] & (rings == 0))
     wanted = after + jnp.where(names & (s.phase == ISOTOPE), room, spelled_room)
@@ -213,6 +215,7 @@ def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
     they_paired = (s.paired[None] & their_bit[:, None]) != 0
     they_stay = jnp.any((s.stack[None] == partner[:, None]) & open_places[None], axis=1)
     they_stay |= jnp.sum(s.ring_atom[None] == s.ring_atom[:, None], axis=1) > 1
+
     # every way, with the ring bond single and, where both ends are free, double
     def they_may(pairs):
         now, later = (t.paired, t.may_pair) if pairs else (t.without, t.may_without)
@@ -229,12 +232,12 @@ def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
         same
         & (partner != s.current)
         & ~s.touched[partner]
-        & (total + order + still_bare <= most)
+        & (total + order + (still_bare | in_trunk & (rings > 1)) <= most)
         & (their_total <= t.most[theirs])
         & they_agree
         & ((s.bond != AROMATIC_BOND) | ring_pairing)
     )
-    opens = (total + t.before[s.bond] <= most) & hopeful(total + t.before[s.bond], True)
+    opens = (total + t.before[s.bond] + in_trunk <= most) & hopeful(total + t.before[s.bond], True)
     ring = ~started & (t.before[s.bond] == t.after[s.bond]) & (t.before[s.bond] > 0)
     ring &= jnp.where(open_rings, closes, opens)[number]
     closes_ring = open_rings[number] & (t.kind == kinds.RING)
@@ -243,7 +246,7 @@ def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
     bond = jnp.where(t.kind == kinds.BOND, t.value, 0)
     ahead = t.before[bond]
     bonds = (total + ahead + (in_branch & owes) <= most) | oxidised & (ahead == 2)
-    bonds &= ((bond != AROMATIC_BOND) | conjugated)
+    bonds &= (bond != AROMATIC_BOND) | conjugated
     goes_on = complete(total + ahead, conjugated & (ahead == 1) & (rings > 0))
     goes_on = jnp.where(in_branch | (s.phase == AFTER_ATOM), hopeful(total + ahead, conjugated & (ahead == 1)), goes_on)
     bonds &= goes_on & ~started & (ahead == t.after[bond]) & (ahead > 0)
@@ -298,7 +301,12 @@ def _inside(t: Tables, s: State, after, binds) -> Bool[Array, " A"]:
     digits = (
         (s.phase == ISOTOPE)
         | (s.phase == HYDROGEN) & (t.room[1, s.symbol] >= after + digit)
-        | (s.phase == SIGNED) & (jnp.abs(s.charge) == 1) & (digit <= CHARGES) & (digit > 0) & ~aromatic & (t.most[charged] >= after + s.hydrogens)
+        | (s.phase == SIGNED)
+        & (jnp.abs(s.charge) == 1)
+        & (digit <= CHARGES)
+        & (digit > 0)
+        & ~aromatic
+        & (t.most[charged] >= after + s.hydrogens)
     )
     ready = (s.phase >= NAMED) & (s.phase <= COUNTED)
     way = jnp.where(value > 0, 2, 0)
@@ -318,7 +326,9 @@ def _follows():
 
 
 _FOLLOWS = _follows()
-_COSTS = [{kinds.BOND: 1, kinds.BRANCH: 3, kinds.RING: 1, kinds.DOT: 1, kinds.BRACKET: 2}.get(kind, 0) for kind in range(11)]
+_COSTS = [
+    {kinds.BOND: 1, kinds.BRANCH: 3, kinds.RING: 1, kinds.DOT: 1, kinds.BRACKET: 2}.get(kind, 0) for kind in range(11)
+]
 
 
 def _advance(t: Tables, s: State, token_class) -> State:
@@ -341,7 +351,6 @@ def _advance(t: Tables, s: State, token_class) -> State:
     new = writes_atom & (places == s.atoms)
     species = jnp.where(new, new_kind, s.species)
     partner = jnp.maximum(opened, 0)
-    metal_here, metal_new = t.most[s.species[here]] >= UNLIMITED, t.most[new_kind] >= UNLIMITED
     order = jnp.maximum(t.before[s.bond], t.before[s.ring_bond[number]])
     before = jnp.where(writes_atom, t.before[s.bond], 0)
     before += jnp.where(opens, t.before[s.bond], 0) + jnp.where(closes, order, 0)
@@ -363,6 +372,8 @@ def _advance(t: Tables, s: State, token_class) -> State:
     plain = (s.bond == NO_BOND) | (s.bond == AROMATIC_BOND)
     plain &= writes_atom | (order == 1)
     pairing = bound & (writes_atom | closes) & plain & rings & (mine != 0) & (other != 0)
+    end = jnp.where(writes_atom, jnp.minimum(s.atoms, len(places) - 1), partner)
+    pairing &= _has(t.may_pair[species[here]], total[here]) & _has(t.may_pair[species[end]], total[end] + writes_atom)
     both = mine | other
     ways = jnp.concatenate([s.paired, s.paired | both])
     live = jnp.concatenate([s.live, s.live & pairing & ((s.paired & both) == 0)])
