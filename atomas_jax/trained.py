@@ -16,6 +16,7 @@ from atomas_jax.decoding.constraint import Constraint
 from atomas_jax.decoding.generate import generate
 from atomas_jax.decoding.rerank import agreement
 from atomas_jax.decoding.settings import DecodingConfig
+from atomas_jax.decoding.validity import smiles_validity
 from atomas_jax.errors import UserError
 from atomas_jax.model.atomas import abstract_parameters
 from atomas_jax.model.heads import Modality
@@ -113,7 +114,7 @@ class TrainedModel:
           first: number of the first input, which names its random numbers: a list continued at `first` draws what the
             whole list would have.
           prefix: token ids that every string starts with.
-          constraint: what may follow what, inside the compiled loop.
+          constraint: what may follow what, inside the compiled loop; None leaves it to the setting `constrained`.
           accept: what else a string must be to be given, beside valid; refused ones are replaced likewise.
           settings: override the run's `DecodingConfig`.
         """
@@ -121,6 +122,8 @@ class TrainedModel:
         decoding, molecules = self.decoding(**settings), task == "generate"
         _check_list(inputs, "text" if molecules else "molecule")
         tokenizer, config = self.tokenizer, self.config.transformer
+        if constraint is None and molecules and decoding.constrained and tokenizer.kind == "atomwise":
+            constraint = self._validity
         encode = tokenizer.encode_text if molecules else tokenizer.encode_smiles
         accept = _both(_molecule_check(), accept) if molecules and decoding.valid else accept
         if decoding.method == "beam" and (accept or decoding.rerank != "none"):
@@ -148,6 +151,10 @@ class TrainedModel:
             accept,
             agree if decoding.rerank != "none" else None,
         ).answers(inputs, first, batch_size, progress)
+
+    @cached_property
+    def _validity(self) -> Constraint:
+        return smiles_validity(self.tokenizer)
 
     @cached_property
     def parameter_count(self) -> int:

@@ -176,7 +176,7 @@ def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
     room = jnp.where(must_go_on, 1, 0) + jnp.where(aromatic & (rings == 0), 1, 0)
     fits_new = (hydrogens + after + room <= t.most[kind]) | ~is_bound
     fits_here = started | (total + before + (in_branch & owes) <= most)
-    oxidised = (total + 2 <= t.oxidised[mine]) & ~jnp.any(s.touched & ~t.oxygen[s.species])
+    oxidised = (total + 2 <= t.oxidised[mine]) & ~jnp.any(s.touched & (places != here) & ~t.oxygen[s.species])
     fits_here |= oxidised & (before == 2) & t.oxygen[kind] & (hydrogens + 2 == t.most[kind])
     aromatic_bond = (s.bond == NO_BOND) | (s.bond == AROMATIC_BOND)
     pairing = conjugated & conjugates & aromatic_bond & (rings > 0) & _has(t.may_pair[kind], hydrogens + after + 1)

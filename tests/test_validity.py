@@ -1,0 +1,92 @@
+"""What the validity constraint lets pass and what it forbids. Its cost and whole data sets: marked slow."""
+
+import gzip
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rdkit import Chem
+from validity_runs import drawn, refused
+
+from atomas_jax.decoding.valence import VALENCES, most_bonds
+from atomas_jax.decoding.validity import smiles_validity
+from atomas_jax.tokens.tokenizer import Tokenizer
+
+REAL = [
+    "CC(=O)Oc1ccccc1C(=O)O",
+    "CN1C=NC2=C1C(=O)N(C(=O)N2C)C",
+    "c1ccc2c(c1)[nH]c1ccccc12",
+    "O=c1cc[nH]c(=O)[nH]1",
+    "C[n+]1ccccc1.[Cl-]",
+    "F[P-](F)(F)(F)(F)F",
+    "CS(=O)(=O)c1csc2ccccc12",
+    "C/C=C\\[C@@H](N)C#N",
+    "[O-]Cl(=O)(=O)=O.[Na+]",
+    "c1cc2cccc3c4cccc5cccc(c(c1)c23)c45",
+    "[13CH3][Si@](F)(Cl)Br",
+    "[Fe+2].c1cc[cH-]c1.c1cc[cH-]c1",
+    "C%10CCCC%10",
+]
+IMPOSSIBLE = [
+    "C1CC",
+    "C(C",
+    "C)C",
+    "F=C",
+    "C(C)(C)(C)(C)C",
+    "c1cccc1",
+    "cc",
+    "C11",
+    "C=1CCCC#1",
+    "CC.",
+    "C()C",
+    "N(C)(C)(C)C",
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer.load("tokenizers/atomas-embedded")
+
+
+@pytest.fixture(scope="module")
+def constraint(tokenizer):
+    return smiles_validity(tokenizer, 256)
+
+
+def test_real_molecules_pass_and_impossible_strings_do_not(constraint, tokenizer):
+    assert all(Chem.MolFromSmiles(smiles) for smiles in REAL)
+    found, _ = refused(constraint, tokenizer, REAL + IMPOSSIBLE, batch=32)
+    assert {smiles for smiles, _ in found} == set(IMPOSSIBLE)
+
+
+def test_valences_are_those_of_rdkit():
+    for element in VALENCES:
+        for charge in (-1, 0, 1) if element not in ("H", "He", "Li", "Be") else (0,):
+            mark = {-1: "-", 0: "", 1: "+"}[charge]
+            most = most_bonds(element, charge)
+            for bonds in range(1, 8):
+                read = Chem.MolFromSmiles(f"[{element}{mark}]" + "(C)" * bonds) is not None
+                assert read == (bonds <= most), (element, charge, bonds)
+
+
+def _parsed(constraint, tokenizer, count, logits):
+    tokens = np.asarray(drawn(constraint, jax.random.key(0), logits, count, 96))
+    return sum(Chem.MolFromSmiles(tokenizer.decode_smiles(row)) is not None for row in tokens) / count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["chebi20/cid_to_smiles.tsv.gz", "zinc250k/zinc250k.smi.gz"])
+def test_no_molecule_of_a_data_set_is_refused(constraint, tokenizer, shared, source):
+    column = -1 if source.startswith("chebi") else 0
+    with gzip.open(shared / "data" / source, "rt") as lines:
+        strings = [line.split()[column].replace("\\\\", "\\") for line in lines if line.strip()]
+    strings = [s for s in strings if Chem.MolFromSmiles(s) and len(tokenizer.encode_smiles(s)) <= 256]
+    found, _ = refused(constraint, tokenizer, strings)
+    assert found == []
+
+
+@pytest.mark.slow
+def test_the_constraint_raises_the_share_of_molecules(constraint, tokenizer):
+    uniform = jnp.zeros(tokenizer.vocab_size)
+    assert _parsed(constraint, tokenizer, 1000, uniform) > 0.3
