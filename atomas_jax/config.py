@@ -91,6 +91,8 @@ class DecodingOverrides:
     """Sample among tokens at least this times as probable as the likeliest; 0 is all."""
     seed: int | None = None
     """Samples repeat for the same seed."""
+    constrained: bool | None = None
+    """Write SMILES under the validity constraint: what cannot become a molecule is not written."""
     valid: bool | None = None
     """Of SMILES, give only those RDKit reads, others replaced by the next candidate."""
     compiled: bool | None = None

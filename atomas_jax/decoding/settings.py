@@ -44,6 +44,8 @@ class DecodingConfig:
     """Sample among tokens at least this times as probable as the likeliest; 0 is all."""
     seed: int = 0
     """Samples repeat for the same seed, whatever the batches."""
+    constrained: bool = False
+    """Write SMILES under the validity constraint (`decoding.validity`): nothing that cannot become a molecule."""
     valid: bool = True
     """Of SMILES, give only those RDKit reads: the next candidate replaces one that it does not, and more are drawn
     where none is left."""
