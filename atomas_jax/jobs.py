@@ -83,7 +83,7 @@ def _fitting(model, initial: RunFolder, corpus):
 FREE = {
     "training": (
         "log_every", "validate_every", "validation_pairs", "samples", "save_every", "save_minutes", "keep", "best",
-        "refusals", "tensorboard",
+        "refusals", "tensorboard", "mesh",
     ),
     "batches": ("workers",),
 }  # fmt: skip

@@ -1,5 +1,7 @@
 """The language loss, the settings of the objective, and the sum of its terms."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from atomas_jax.errors import UserError
 from atomas_jax.model.heads import Aligned, Level, Scalars, Side
 from atomas_jax.objectives.configuration import ObjectiveConfig
 from atomas_jax.objectives.contrast import softmax_contrast
-from atomas_jax.objectives.language import TokenLoss, token_loss
+from atomas_jax.objectives.language import TokenLoss, token_loss, token_loss_of_states
 from atomas_jax.objectives.total import joint_loss
 
 
@@ -52,6 +54,49 @@ def test_padding_may_hold_anything(made):
     logits, targets, mask = made
     other = np.where(mask[..., None], logits, 1e4).astype(np.float32)
     assert token_loss(other, np.where(mask, targets, 0), mask).total == token_loss(logits, targets, mask).total
+
+
+@pytest.mark.parametrize("block_elements", [3 * 11, 3 * 11 * 2, 3 * 11 * 6])
+def test_in_blocks_is_the_dense_form(block_elements):
+    """Values to 1e-6, gradients by states, kernel and whatever weighs the loss to 1e-5; one, two and all positions a
+    block."""
+    rng = np.random.default_rng(2)
+    kernel, states = rng.normal(size=(4, 11)).astype(np.float32), rng.normal(size=(3, 6, 4)).astype(np.float32)
+    targets = rng.integers(0, 11, size=(3, 6)).astype(np.int32)
+    mask = np.arange(6) < np.array([6, 2, 0])[:, None]
+    head = lambda kernel, states: states @ kernel  # noqa: E731
+
+    def dense(kernel, states, weight):
+        return weighed(token_loss(head(kernel, states), targets, mask, 0.1, 0.01), weight)
+
+    def blocks(kernel, states, weight):
+        return weighed(token_loss_of_states(head, kernel, states, targets, mask, 0.1, 0.01, block_elements), weight)
+
+    def weighed(loss, weight):
+        return weight * loss.mean, loss
+
+    results = [
+        jax.jit(jax.value_and_grad(form, argnums=(0, 1, 2), has_aux=True))(kernel, states, 3.0)
+        for form in (dense, blocks)
+    ]
+    (expected, slopes), (found, found_slopes) = results
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found_slopes, slopes)
+    without_gradient = token_loss_of_states(head, kernel, states, targets, mask, 0.1, 0.01, block_elements)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), without_gradient, expected[1])
+
+
+def test_in_blocks_holds_no_logits_of_the_whole_batch():
+    """The program's own account of its memory: far below one [B, L, V] of float32."""
+    kernel, states = jnp.ones((8, 4096)), jnp.ones((8, 64, 8))
+    targets = jnp.ones((8, 64), jnp.int32)
+
+    def loss(kernel, states):
+        head = lambda kernel, states: states @ kernel  # noqa: E731
+        return token_loss_of_states(head, kernel, states, targets, targets > 0, block_elements=8 * 4096).mean
+
+    memory = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(kernel, states).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 8 * 64 * 4096 * 4 / 4
 
 
 def aligned() -> tuple[Aligned, np.ndarray]:

@@ -22,7 +22,7 @@ from atomas_jax.model.configuration import with_vocabulary
 from atomas_jax.training import optimizer as optimizers
 from atomas_jax.training.configuration import OptimizerConfig
 from atomas_jax.training.partitioning import make_mesh
-from atomas_jax.training.state import make_state
+from atomas_jax.training.state import make_state, sharded_state, shardings
 from atomas_jax.training.step import make_train_step
 
 
@@ -187,10 +187,15 @@ def fresh_state(objectives):
     return make_state(MODEL, objectives, OPTIMIZER, 0)
 
 
+def places(objectives, transformation=OPTIMIZER, mesh=None):
+    return shardings(
+        sharded_state(mesh or make_mesh(), MODEL, lambda: make_state(MODEL, objectives, transformation, 0))[0]
+    )
+
+
 def one_step(objectives, batch: Batch, accumulate: int = 1, state=None, model=MODEL):
-    mesh = make_mesh()
-    with jax.set_mesh(mesh):
-        step = make_train_step(model, objectives, OPTIMIZER, Starts(1, 2), mesh, accumulate, seed=0)
+    with jax.set_mesh(make_mesh()):
+        step = make_train_step(model, objectives, OPTIMIZER, Starts(1, 2), places(objectives), accumulate, seed=0)
         return step(fresh_state(objectives) if state is None else state, batch)
 
 
@@ -273,9 +278,9 @@ def test_schedules_rise_then_follow_their_name():
 def test_both_optimisers_lower_the_loss(name):
     config = OptimizerConfig(name=name, learning_rate=1e-2, schedule="constant", warmup_steps=1, weight_decay=1e-3)
     transformation = optimizers.build(config, 10)
-    mesh = make_mesh()
-    with jax.set_mesh(mesh):
-        step = make_train_step(MODEL, LANGUAGE_ONLY, transformation, Starts(1, 2), mesh, 1, seed=0)
+    with jax.set_mesh(make_mesh()):
+        where = places(LANGUAGE_ONLY, transformation)
+        step = make_train_step(MODEL, LANGUAGE_ONLY, transformation, Starts(1, 2), where, 1, seed=0)
         state = make_state(MODEL, LANGUAGE_ONLY, transformation, 0)
         losses = []
         for _ in range(8):

@@ -8,12 +8,19 @@ from tyro.conf import Positional
 from atomas_jax.errors import UserError
 
 
-def info(folder: Positional[Path]) -> None:
-    """What a run folder, a prepared corpus or a tokenizer is.
+def info(folder: Positional[Path], sharding: str = "") -> None:
+    """What a run folder, a prepared corpus or a tokenizer is; or where training would keep each parameter on a mesh.
 
     Args:
-      folder: Any of the three.
+      folder: Any of the three; with --sharding an experiment, as for `atomas train`.
+      sharding: A mesh such as data=4,fsdp=2,tensor=1, of devices that need not be here.
     """
+    if sharding:
+        from atomas_jax.config import find_experiment
+        from atomas_jax.training.sharding_table import sharding_lines
+
+        print("\n".join(sharding_lines(find_experiment(str(folder)), sharding)))
+        return
     from atomas_jax.corpus.prepared import MANIFEST, PreparedCorpus
     from atomas_jax.tokens.tokenizer import Tokenizer
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from atomas_jax.model.configuration import ModelConfig
 from atomas_jax.model.heads import Aligned, AlignmentHeads, Modality
-from atomas_jax.model.t5 import EncoderDecoder, shift_right
+from atomas_jax.model.t5 import EncoderDecoder, output_logits, shift_right
 
 
 class Starts(NamedTuple):
@@ -21,10 +21,10 @@ class Starts(NamedTuple):
 class Outputs(NamedTuple):
     """What one pass over a batch gives; a part nobody asked for is None."""
 
-    caption_logits: jax.Array | None
-    """float32 [B, T, V], of each text token from the molecule's states."""
-    generation_logits: jax.Array | None
-    """float32 [B, S, V], of each target SMILES token from the text's states."""
+    caption: jax.Array | None
+    """[B, T, D]: the decoder's state before each text token, from the molecule's states; `head_logits` reads it."""
+    generation: jax.Array | None
+    """[B, S, D]: likewise before each target SMILES token, from the text's states."""
     aligned: Aligned | None
 
 
@@ -57,13 +57,16 @@ class Atomas(nn.Module):
         smiles_states = self.transformer.encode(smiles, smiles_mask, deterministic)
         text_states = self.transformer.encode(text, text_mask, deterministic)
 
-        def logits(target, start, encoded, encoded_mask):
+        def decoded(target, start, encoded, encoded_mask):
             shifted = shift_right(target, start)
-            return self.transformer.decode(shifted, encoded, encoded_mask, deterministic=deterministic)
+            states = self.transformer.decode_states(shifted, encoded, encoded_mask, deterministic=deterministic)
+            if self.is_initializing():
+                self.transformer.logits(states)  # the head has parameters too
+            return states
 
         return Outputs(
-            logits(text, starts.text, smiles_states, smiles_mask) if caption else None,
-            logits(target_smiles, starts.smiles, text_states, text_mask) if generation else None,
+            decoded(text, starts.text, smiles_states, smiles_mask) if caption else None,
+            decoded(target_smiles, starts.smiles, text_states, text_mask) if generation else None,
             self.alignment(text_states, text_mask, smiles_states, smiles_mask) if aligned else None,
         )
 
@@ -73,9 +76,30 @@ class Atomas(nn.Module):
         return self.alignment.embed(modality, self.transformer.encode(tokens, mask), mask)
 
 
+def head_kernel(params: dict, config: ModelConfig) -> Float[Array, "D V"]:
+    """The parameter of the output head, by itself: what a loss in blocks differentiates by."""
+    transformer = params["transformer"]
+    return transformer["embedding"].T if config.transformer.tied_head else transformer["head"]["kernel"]
+
+
+def head_logits(kernel: Float[Array, "D V"], states: Float[Array, "*B D"], config: ModelConfig) -> Float[Array, "*B V"]:
+    """Logits of the next token, float32, of decoder states (`Outputs`)."""
+    return output_logits(states, kernel, config.transformer)
+
+
 def abstract_parameters(config: ModelConfig) -> dict:
     """Shapes of all parameters, a nested dict of `jax.ShapeDtypeStruct`, without making any of them."""
     return nn.meta.unbox(jax.eval_shape(lambda: _init(config, jax.random.key(0))))
+
+
+def logical_axes(config: ModelConfig) -> dict:
+    """Names of the logical axes of all parameters, a nested dict of tuples; None is a dimension without a name."""
+    boxed = jax.eval_shape(lambda: _init(config, jax.random.key(0)))
+
+    def names(leaf) -> tuple[str | None, ...]:
+        return tuple(leaf.names) if isinstance(leaf, nn.meta.AxisMetadata) else (None,) * leaf.ndim
+
+    return jax.tree.map(names, boxed, is_leaf=lambda leaf: isinstance(leaf, nn.meta.AxisMetadata))
 
 
 def initial_parameters(config: ModelConfig, key: jax.Array):

@@ -13,6 +13,7 @@ from atomas_jax.errors import UserError
 from atomas_jax.model.clustering import CLUSTERINGS, cluster_count
 from atomas_jax.model.configuration import AlignmentConfig
 from atomas_jax.model.dense import Dense
+from atomas_jax.model.placement import split_rows, whole
 
 LAYER_NORM_EPSILON = 1e-5
 MERGE_EPSILON = 1e-6
@@ -74,7 +75,7 @@ class Polymerisation(nn.Module):
         head_width = width // heads
         norm = layer_norm("attention_norm")
         query = projection(width, ("embed", "heads"), self.dtype, "query")(norm(merged))
-        key_value = projection(2 * width, ("embed", "heads"), self.dtype, "key_value")(norm(x))
+        key_value = split_rows(projection(2 * width, ("embed", "heads"), self.dtype, "key_value")(norm(x)))
         query = query.reshape(*query.shape[:2], heads, head_width)
         key, value = jnp.moveaxis(key_value.reshape(*x.shape[:2], 2, heads, head_width), 2, 0)
 
@@ -96,11 +97,13 @@ class NeighbourMix(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, L, D] -> [B, L, D] in `dtype`."""
         length, width = x.shape[1:]
-        init = nn.with_logical_partitioning(nn.initializers.lecun_normal(), (None, "embed", None))
+        init = nn.with_logical_partitioning(nn.initializers.lecun_normal(), (None, "embed", "mlp"))
         kernel = self.param("kernel", init, (3, width, width), jnp.float32)
         padded = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (0, 0)))
         windows = jnp.concatenate([padded[:, shift : shift + length] for shift in range(3)], axis=-1)
-        return windows @ kernel.reshape(3 * width, width).astype(self.dtype)
+        # gathered before it is reshaped: splits of two dimensions would meet in one, which XLA's partitioner gets wrong
+        kernel = whole(kernel.astype(self.dtype))
+        return split_rows(windows @ kernel.reshape(3 * width, width))
 
 
 def merge(x: jax.Array, score: jax.Array, mask: jax.Array, assignment: jax.Array, clusters: int) -> jax.Array:

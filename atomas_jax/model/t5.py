@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from atomas_jax.model.attention import Attention, RelativeBias, causal_bias, mask_bias
 from atomas_jax.model.configuration import T5Config
 from atomas_jax.model.dense import Dense
+from atomas_jax.model.placement import split_rows, whole
 
 
 class RMSNorm(nn.Module):
@@ -77,7 +78,7 @@ class EncoderLayer(nn.Module):
         normed = self.self_attention_norm(x)
         x = x + self.dropout(self.self_attention(normed, normed, bias, deterministic), deterministic)
         x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x), deterministic), deterministic)
-        return x, None
+        return split_rows(x), None
 
 
 class DecoderLayer(nn.Module):
@@ -104,7 +105,7 @@ class DecoderLayer(nn.Module):
         normed = self.cross_attention_norm(x)
         x = x + self.dropout(self.cross_attention(normed, encoded, encoded_bias, deterministic), deterministic)
         x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x), deterministic), deterministic)
-        return x, None
+        return split_rows(x), None
 
     def cross_keys_values(self, encoded: Float[Array, "B S D"]):
         """Keys and values [B, H, S, K] of the encoded string: computed once a string, not once a token."""
@@ -261,7 +262,7 @@ class OutputHead(nn.Module):
 
 def embed(table: Float[Array, "V D"], tokens: Int[Array, "*B"], config: T5Config) -> Float[Array, "*B D"]:
     """Rows of the embedding in the activations' type; T5 does not scale them."""
-    return jnp.take(table, tokens, axis=0).astype(config.dtype)
+    return split_rows(jnp.take(whole(table.astype(config.dtype)), tokens, axis=0))
 
 
 def output_logits(states: Float[Array, "*B D"], kernel: Float[Array, "D V"], config: T5Config) -> Float[Array, "*B V"]:

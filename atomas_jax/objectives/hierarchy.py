@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from atomas_jax.model.heads import Level, Side, unit
+from atomas_jax.model.placement import row_shards, split_rows, whole
 from atomas_jax.objectives.configuration import Duplicates
 from atomas_jax.objectives.pairs import matching_loss
 
@@ -39,7 +40,7 @@ def hierarchical_alignment(
     Args:
         text, smiles: of `Aligned`. kappa: its scalar. molecule: int32 [B], -1 for a row of padding (see `pairs`).
         duplicates: whether other rows of the row's own molecule are left out or, as published, negatives.
-        block_elements: the most cosines held at once (4 bytes each); see `similarity`.
+        block_elements: the most cosines a device holds at once (4 bytes each); see `similarity`.
     """
     losses = tuple(
         matching_loss(kappa * similarity(below, above, block_elements), molecule, duplicates)
@@ -55,20 +56,24 @@ def similarity(text: Level, smiles: Level, block_elements: int = BLOCK_ELEMENTS)
 
     The cosines of B texts with B SMILES are never held at once: blocks of texts go through in turn, and the backward
     pass computes each block again, so memory grows with B (one text against all SMILES at least) and not with B^2. The
-    rows of a block lie B / A apart, so that on a mesh that splits the batch every block is spread over all devices.
+    rows of a block lie B / A apart, and on a mesh that splits the batch every block has rows of all devices: each
+    device compares its own texts with all SMILES, whose tokens it gathers once.
     """
     rows, length = text.mask.shape
     columns = smiles.mask.size
-    blocks = next(
-        n for n in range(1, rows + 1) if rows % n == 0 and (n == rows or rows // n * length * columns <= block_elements)
-    )
-    smiles = smiles._replace(tokens=unit(smiles.tokens), assignment=None)
+    shards = row_shards() if rows % row_shards() == 0 else 1
+    most = rows // shards  # blocks in which every device has a row
+    divisors = (n for n in range(1, most + 1) if most % n == 0)
+    blocks = next(n for n in divisors if n == most or rows // n * length * columns <= block_elements * shards)
+    smiles = jax.tree.map(whole, smiles._replace(tokens=unit(smiles.tokens), assignment=None))
     text = text._replace(tokens=unit(text.tokens), assignment=None)
     if blocks == 1:
         return interaction(text, smiles)
 
-    spread = jax.tree.map(lambda x: x.reshape(rows // blocks, blocks, *x.shape[1:]).swapaxes(0, 1), text)
-    parts = jax.lax.map(jax.checkpoint(lambda block: interaction(block, smiles)), spread)
+    def spread(x):
+        return split_rows(x.reshape(rows // blocks, blocks, *x.shape[1:]).swapaxes(0, 1), axis=1)
+
+    parts = jax.lax.map(jax.checkpoint(lambda block: interaction(block, smiles)), jax.tree.map(spread, text))
     return parts.swapaxes(0, 1).reshape(rows, -1)
 
 

@@ -1,9 +1,15 @@
-"""The language loss: cross-entropy of the next token. Letters: B batch, L target tokens, V vocabulary."""
+"""The language loss: cross-entropy of the next token. Letters: B batch, L target tokens, D width, V vocabulary."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from atomas_jax.model.placement import row_shards
+
+BLOCK_ELEMENTS = 8 * 2**20
 
 
 class TokenLoss(NamedTuple):
@@ -50,3 +56,74 @@ def token_loss(
         correct=correct.sum(dtype=jnp.float32),
         count=mask.sum(dtype=jnp.float32),
     )
+
+
+def token_loss_of_states(
+    head: Callable[[jax.Array, jax.Array], jax.Array],
+    kernel: jax.Array,
+    states: jax.Array,
+    targets: jax.Array,
+    mask: jax.Array,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    block_elements: int = BLOCK_ELEMENTS,
+) -> TokenLoss:
+    """`token_loss` of the logits `head(kernel, states)`, which are never held at once.
+
+    Blocks of positions go through in turn. Where a gradient is wanted, each block's is taken as soon as its loss is
+    known, so its logits are computed once and dropped; what is kept is the gradient of `kernel` and of `states`. Only
+    `total` has a gradient: the other sums are for the log.
+
+    Args:
+        head: gives logits [B, l, V] of states [B, l, D]. kernel: array that is its parameter. states: [B, L, D].
+        block_elements: the most logits a device holds at once (4 bytes each; one position of all strings at least).
+    """
+    batch, length, _ = states.shape
+    vocabulary = jax.eval_shape(head, kernel, states).shape[-1]
+    room = block_elements * row_shards()
+    divisors = (n for n in range(1, length + 1) if length % n == 0)
+    blocks = next(n for n in divisors if n == length or batch * length // n * vocabulary <= room)
+
+    def block_loss(kernel, part):
+        states, targets, mask = part
+        return token_loss(head(kernel, states), targets, mask, label_smoothing, z_loss)
+
+    if blocks == 1:
+        return block_loss(kernel, (states, targets, mask))
+
+    def cut(x):  # [B, L, ..] -> [blocks, B, l, ..]: positions are cut, not rows, which live on different devices
+        return x.reshape(batch, blocks, length // blocks, *x.shape[2:]).swapaxes(0, 1)
+
+    total, rest = _summed(block_loss, kernel, cut(states), (cut(targets), cut(mask)))
+    return TokenLoss(total, *rest)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _summed(block_loss, kernel, states, rest):
+    """(total, the other sums) over the leading axis of `states` and `rest`."""
+    sums = jax.lax.map(lambda part: block_loss(kernel, (part[0], *part[1])), (states, rest))
+    total, *others = jax.tree.map(lambda x: x.sum(0), sums)
+    return total, tuple(others)
+
+
+def _summed_forward(block_loss, kernel, states, rest):
+    def one(slope, part):
+        def loss(kernel, states):
+            found = block_loss(kernel, (states, *part[1]))
+            return found.total, found
+
+        (_, found), (of_kernel, of_states) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(kernel, part[0])
+        return slope + of_kernel, (found, of_states)
+
+    slope, (sums, slopes) = jax.lax.scan(one, jnp.zeros_like(kernel), (states, rest))
+    total, *others = jax.tree.map(lambda x: x.sum(0), sums)
+    return (total, tuple(others)), (slope, slopes)
+
+
+def _summed_backward(block_loss, saved, gradients):
+    of_total, _ = gradients
+    of_kernel, of_states = jax.tree.map(lambda slope: (slope * of_total).astype(slope.dtype), saved)
+    return of_kernel, of_states, None
+
+
+_summed.defvjp(_summed_forward, _summed_backward)

@@ -36,6 +36,10 @@ class TrainingConfig:
     seed: int = 42
     """Every random choice of a run is a function of this and the step (for dropout: on one kind of device and one
     version of jax)."""
+    mesh: str = ""
+    """Devices along each axis, as in data=4,fsdp=2,tensor=1: `data` splits the pairs; `fsdp` the pairs and every
+    parameter with its optimiser state; `tensor` heads, feed-forward and vocabulary. All devices are `data` when empty.
+    It changes no result, so a run may resume on another."""
     accumulate: int = 1
     """Parts a batch is cut into, one after another, to save memory; must divide batches.pairs. The language loss
     stays that of the whole batch; the alignments compare the pairs of one part with each other and with the queue."""

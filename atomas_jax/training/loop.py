@@ -22,8 +22,8 @@ from atomas_jax.training import optimizer as optimizers
 from atomas_jax.training.checkpoints import Checkpoints, load_weights
 from atomas_jax.training.configuration import OptimizerConfig, TrainingConfig
 from atomas_jax.training.log import Log
-from atomas_jax.training.partitioning import batch_sharding, make_mesh
-from atomas_jax.training.state import TrainState, make_state, sharded_state
+from atomas_jax.training.partitioning import MeshShape, batch_sharding, make_mesh
+from atomas_jax.training.state import TrainState, make_state, sharded_state, shardings
 from atomas_jax.training.step import make_train_step, make_validation_step
 from atomas_jax.training.validation import Validation, metric_names
 
@@ -57,13 +57,13 @@ def train(
       UserError: what `check` raises, a damaged checkpoint, `training.refusals` non-finite steps in a row.
     """
     check(corpus, model, objectives, batches, training)
-    mesh = make_mesh()
+    mesh = make_mesh(training.mesh)
     tokenizer = corpus.tokenizer
     starts = Starts(text=tokenizer.text_start_id, smiles=tokenizer.smiles_start_id)
     split = corpus.split("train")
     schedule = Schedule(split, batches, training.seed)
     transformation = optimizers.build(optimizer, training.steps)
-    abstract, make = sharded_state(mesh, lambda: make_state(model, objectives, transformation, training.seed))
+    abstract, make = sharded_state(mesh, model, lambda: make_state(model, objectives, transformation, training.seed))
     validation = None
     if "validation" in corpus.splits and len(corpus.split("validation")):
         step_function = make_validation_step(model, objectives, starts)
@@ -78,7 +78,9 @@ def train(
             if training.initial and not start:
                 state = _with_weights(state, RunFolder(training.initial), abstract)
             log = Log(run, start, training.tensorboard)
-            step = make_train_step(model, objectives, transformation, starts, mesh, training.accumulate, training.seed)
+            step = make_train_step(
+                model, objectives, transformation, starts, shardings(abstract), training.accumulate, training.seed
+            )
             rate = optimizers.schedule(optimizer, training.steps)
             loop = _Loop(training, checkpoints, log, validation, write_samples, rate, batches.pairs)
             with _stop_signals() as stopping, progress.bar("train", training.steps, "steps", start) as bar:
@@ -195,11 +197,11 @@ def check(
     for name in ("steps", "accumulate", "log_every", "save_every", "keep"):
         if getattr(training, name) < 1:
             raise UserError(f"training.{name} = {getattr(training, name)}: it must be at least 1")
-    devices = len(jax.devices())
-    if batches.pairs % (training.accumulate * devices):
+    shards = MeshShape.parse(training.mesh, len(jax.devices())).rows
+    if batches.pairs % (training.accumulate * shards):
         raise UserError(
-            f"batches.pairs = {batches.pairs} is not divisible by training.accumulate x devices = "
-            f"{training.accumulate} x {devices}"
+            f"batches.pairs = {batches.pairs} is not divisible by training.accumulate x devices that split the pairs = "
+            f"{training.accumulate} x {shards}"
         )
     if jax.process_count() > 1:
         raise UserError(f"training runs in one process; {jax.process_count()} were started")

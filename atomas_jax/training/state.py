@@ -6,13 +6,13 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
-from atomas_jax.model.atomas import initial_parameters
+from atomas_jax.model.atomas import initial_parameters, logical_axes
 from atomas_jax.model.configuration import ModelConfig
 from atomas_jax.objectives.configuration import ObjectiveConfig
 from atomas_jax.objectives.contrast import Queue, start_queue
-from atomas_jax.training.partitioning import replicated
+from atomas_jax.training.partitioning import MeshShape, parameter_specs, state_specs
 
 
 @jax.tree_util.register_dataclass
@@ -52,11 +52,23 @@ def make_state(
     return TrainState(zero, params, jax.tree.map(jnp.copy, params), optimizer.init(params), queue, zero + 0)
 
 
-def sharded_state(mesh: Mesh, make: Callable[[], TrainState]) -> tuple[TrainState, Callable[[], TrainState]]:
-    """(abstract state with shardings, function-made state) of `make()` on a mesh; nothing is made on one device
-    first."""
+def sharded_state(
+    mesh: Mesh, model: ModelConfig, make: Callable[[], TrainState]
+) -> tuple[TrainState, Callable[[], TrainState]]:
+    """(abstract state with shardings, function-made state) of `make()` on a mesh; nothing is made on one device first.
+
+    Raises UserError where the mesh does not fit the model (`partitioning.parameter_specs`).
+    """
     abstract = jax.eval_shape(make)
+    specs = parameter_specs(abstract.params, logical_axes(model), MeshShape(**mesh.shape))
     abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), abstract
+        lambda leaf, spec: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec)),
+        abstract,
+        state_specs(abstract, specs),
     )
-    return abstract, jax.jit(make, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, abstract))
+    return abstract, jax.jit(make, out_shardings=shardings(abstract))
+
+
+def shardings(abstract: TrainState) -> TrainState:
+    """Where every array of an abstract state lives."""
+    return jax.tree.map(lambda leaf: leaf.sharding, abstract)

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
 from atomas_jax.batching.batches import Batch
-from atomas_jax.model.atomas import Atomas, Outputs, Starts
+from atomas_jax.model.atomas import Atomas, Outputs, Starts, head_kernel, head_logits
 from atomas_jax.model.configuration import ModelConfig
 from atomas_jax.objectives.configuration import ObjectiveConfig
 from atomas_jax.objectives.contrast import Queue, enqueue
-from atomas_jax.objectives.language import TokenLoss, token_loss
+from atomas_jax.objectives.language import TokenLoss, token_loss_of_states
 from atomas_jax.objectives.total import joint_loss
 from atomas_jax.training.partitioning import batch_sharding, replicated
 from atomas_jax.training.state import TrainState
@@ -26,16 +26,19 @@ def make_train_step(
     objectives: ObjectiveConfig,
     optimizer: optax.GradientTransformation,
     starts: Starts,
-    mesh: Mesh,
+    places: TrainState,
     accumulate: int,
     seed: int,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """The jitted step. It donates the state. Metrics are float32 scalars: every loss term, unweighted, and a few more.
+    """The jitted step, on the mesh of `places` (`state.shardings`). It donates the state.
+
+    Metrics are float32 scalars: every loss term, unweighted, and a few more.
 
     A step whose loss or gradient is not finite changes nothing but the counters: parameters, average, optimiser and
     queue stay as they were, and `refused` of the metrics is 1.
     """
     network = Atomas(model)
+    mesh = places.step.mesh
     dropout = jax.random.key(seed, impl="rbg")  # a stream of its own; threefry costs more than the layers on CPU
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -49,7 +52,7 @@ def make_train_step(
 
         def loss(params, part: Batch, momentum, queue: Queue | None, key):
             outputs = run(network, params, part, objectives, starts, key)
-            caption, generation = language_losses(objectives, outputs, part)
+            caption, generation = language_losses(model, params, objectives, outputs, part)
             return joint_loss(
                 objectives, part.molecule, outputs.aligned, momentum, queue,
                 share(caption, batch.text, accumulate), share(generation, batch.target_smiles, accumulate),
@@ -69,7 +72,7 @@ def make_train_step(
         return TrainState(state.step + 1, *kept, refused), metrics
 
     # said, not left to the compiler: a state that came back laid out otherwise would compile the next step again
-    return jax.jit(step, donate_argnums=0, out_shardings=replicated(mesh))
+    return jax.jit(step, donate_argnums=0, out_shardings=(places, replicated(mesh)))
 
 
 def accumulated(loss, params, batch: Batch, momentum, queue, key, parts: int):
@@ -107,16 +110,20 @@ def run(network: Atomas, params, batch: Batch, objectives: ObjectiveConfig, star
 
 
 def language_losses(
-    objectives: ObjectiveConfig, outputs: Outputs, batch: Batch
+    model: ModelConfig, params, objectives: ObjectiveConfig, outputs: Outputs, batch: Batch
 ) -> tuple[TokenLoss | None, TokenLoss | None]:
     """Token losses of captioning and of generation; None where the direction is switched off."""
+    kernel = head_kernel(params, model)
 
-    def one(logits, targets):
-        if logits is None:
+    def one(states, targets):
+        if states is None:
             return None
-        return token_loss(logits, targets, targets != 0, objectives.label_smoothing, objectives.z_loss)
+        return token_loss_of_states(
+            partial(head_logits, config=model), kernel, states, targets, targets != 0,
+            objectives.label_smoothing, objectives.z_loss,
+        )  # fmt: skip
 
-    return one(outputs.caption_logits, batch.text), one(outputs.generation_logits, batch.target_smiles)
+    return one(outputs.caption, batch.text), one(outputs.generation, batch.target_smiles)
 
 
 def share(loss: TokenLoss | None, targets: jax.Array, parts: int) -> TokenLoss | None:
@@ -137,7 +144,7 @@ def make_validation_step(model: ModelConfig, objectives: ObjectiveConfig, starts
     def step(params, batch: Batch):
         outputs = run(network, params, batch, objectives, starts)
         losses = {}
-        for name, loss in zip(("caption", "generation"), language_losses(objectives, outputs, batch)):
+        for name, loss in zip(("caption", "generation"), language_losses(model, params, objectives, outputs, batch)):
             if loss is not None:
                 losses[name] = (loss.cross_entropy, loss.count)
                 losses[f"{name}_accuracy"] = (loss.correct, loss.count)
