@@ -246,6 +246,27 @@ def test_what_cannot_be_imported_is_one_line(capsys, tmp_path, spiece):
     assert err.startswith("atomas import: no folder")
 
 
+def test_tokens_of_a_checkpoint_keep_their_ids(capsys, tmp_path, spiece):
+    """As BioT5's SELFIES, which stand where the missing characters would."""
+    hugging_face(tmp_path / "theirs", spiece, rows=32102)
+    (tmp_path / "theirs" / "added_tokens.json").write_text(
+        json.dumps({"[C]": 32100, "[=O]": 32101, "<extra_id_0>": 32099})
+    )
+    assert atomas(capsys, "import", tmp_path / "theirs", tmp_path / "run")[0] == 0
+    ours = atomas_jax.load(tmp_path / "run")
+    assert ours.tokenizer.encode_text("[C][=O]")[-3:] == [32100, 32101, 1]
+    assert ours.tokenizer.decode_text([32100, 32101, 1]) == "[C][=O]"
+    before = np.asarray(open_tensors(tmp_path / "theirs")["shared.weight"])
+    after = np.asarray(ours.params["transformer"]["embedding"])
+    np.testing.assert_array_equal(after[:32102], before)
+    np.testing.assert_array_equal(after[ours.tokenizer.encode_smiles("\\")[-2]], before[2])
+
+    (tmp_path / "theirs" / "added_tokens.json").write_text(json.dumps({"[C]": 32101}))
+    code, _, err = atomas(capsys, "import", tmp_path / "theirs", tmp_path / "other")
+    assert code == 2
+    assert "with gaps" in err
+
+
 def test_pytorch_files_are_read_without_running_code(capsys, tmp_path, spiece):
     torch = pytest.importorskip("torch")
     model = hugging_face(tmp_path / "theirs", spiece, dtype="bfloat16")

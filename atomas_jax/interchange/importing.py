@@ -164,8 +164,31 @@ def _tokenizer(folder: Path, given: Path | None) -> tuple[Tokenizer, bool]:
     if (folder / TOKENIZER).is_dir():
         return Tokenizer.load(folder / TOKENIZER), True
     if (folder / MODEL_FILE).is_file():
-        return Tokenizer.from_t5(folder / MODEL_FILE), False
+        return Tokenizer.from_t5(folder / MODEL_FILE, _added_tokens(folder)), False
     raise UserError(f"{folder} has no {MODEL_FILE}: give T5's own with --tokenizer")
+
+
+def _added_tokens(folder: Path) -> list[str]:
+    """What the authors of a checkpoint put behind T5's own ids, in the order of its ids."""
+    added: dict[int, str] = {}
+    for name in ("added_tokens.json", "tokenizer_config.json"):
+        path = folder / name
+        if path.is_file():
+            try:
+                found = json.loads(path.read_text("utf-8"))
+                if name == "added_tokens.json":
+                    added |= {int(number): token for token, number in found.items()}
+                else:
+                    added |= {int(n): entry["content"] for n, entry in found.get("added_tokens_decoder", {}).items()}
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise UserError(f"{path} is no list of added tokens: {error!r}") from None
+    first = PIECES + SENTINELS
+    numbers = sorted(number for number in added if number >= first)
+    if numbers != list(range(first, first + len(numbers))):
+        raise UserError(
+            f"{folder} adds tokens at ids {numbers[0]:,} to {numbers[-1]:,} with gaps: that is not read here"
+        )
+    return [added[number] for number in numbers]
 
 
 def _check_rows(tensors: Mapping[str, Tensor], config: T5Config) -> None:
@@ -194,7 +217,8 @@ def _common_dtype(tensors: Mapping[str, Tensor]) -> str:
 def _place_characters(params: dict, old: T5Config, new: T5Config, tokenizer: Tokenizer) -> dict[str, str]:
     """Give the added ids their rows in the tables, in place; returns what each row was copied from."""
     starts = (tokenizer.text_start_id, tokenizer.smiles_start_id)
-    copies = {row: tokenizer.unk_id for row in range(PIECES + SENTINELS, tokenizer.vocab_size)}
+    first = tokenizer.vocab_size - len(tokenizer.training["added"])
+    copies = {row: tokenizer.unk_id for row in range(first, tokenizer.vocab_size)}
     copies |= {row: tokenizer.unk_id for row in range(old.vocab_size, new.vocab_size)}
     copies |= dict.fromkeys(starts, tokenizer.pad_id)
     rows, sources = np.array(list(copies)), np.array(list(copies.values()))

@@ -10,6 +10,7 @@ piece for a single blank), which makes printable ASCII lossless. Its normalisati
 all other strings have to remain T5's: tabs and line breaks become blanks and "℃" becomes "°C".
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -25,8 +26,11 @@ MISSING = ("\\", "{", "}", "~", "^", "<", "`")
 _Piece = sentencepiece_model_pb2.ModelProto.SentencePiece
 
 
-def extended_model(path: str | Path) -> tuple[bytes, str, dict]:
+def extended_model(path: str | Path, added: Sequence[str] = ()) -> tuple[bytes, str, dict]:
     """T5's model with sentinels, missing characters and start tokens appended, as the arguments of `Tokenizer`.
+
+    `added`: tokens that a checkpoint's authors put on the ids from 32,100 (BioT5's SELFIES, for one), in order. They
+    are cut out of strings whole, before anything else, and the rest follows behind them.
 
     Raises `UserError` when the file at `path` is missing or is not the 32,000-piece T5 model.
     """
@@ -48,11 +52,14 @@ def extended_model(path: str | Path) -> tuple[bytes, str, dict]:
     score = min(p.score for p in model.pieces if p.type == _Piece.NORMAL)
     for k in reversed(range(SENTINELS)):  # T5 counts them down: <extra_id_0> is the last id
         model.pieces.add(piece=f"<extra_id_{k}>", score=0.0, type=_Piece.CONTROL)
-    for character in MISSING:
+    for token in added:
+        model.pieces.add(piece=token, score=0.0, type=_Piece.USER_DEFINED)
+    missing = [character for character in MISSING if character not in added]
+    for character in missing:
         model.pieces.add(piece=character, score=score, type=_Piece.NORMAL)
     for start in (TEXT_START, SMILES_START):
         model.pieces.add(piece=start, score=0.0, type=_Piece.CONTROL)
     model.normalizer_spec.remove_extra_whitespaces = False
     model.trainer_spec.vocab_size = len(model.pieces)
-    training = {"from": "T5's spiece.model", "added": [*MISSING, TEXT_START, SMILES_START]}
+    training = {"from": "T5's spiece.model", "own": [*added], "added": [*missing, TEXT_START, SMILES_START]}
     return model.SerializeToString(deterministic=True), "t5", training

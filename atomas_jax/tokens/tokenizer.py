@@ -25,7 +25,7 @@ characters still unknown become `unk_id`, written back as U+FFFD.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -175,11 +175,12 @@ class Tokenizer:
         return tokenizer
 
     @classmethod
-    def from_t5(cls, path: str | Path) -> "Tokenizer":
-        """Kind `t5` from T5's own `spiece.model` (32,000 pieces). Raises `UserError` when the file is no such model."""
+    def from_t5(cls, path: str | Path, added: Sequence[str] = ()) -> "Tokenizer":
+        """Kind `t5` from T5's own `spiece.model` (32,000 pieces), with the tokens a checkpoint adds to it. Raises
+        `UserError` when the file is no such model."""
         from atomas_jax.tokens.t5 import extended_model
 
-        return cls(*extended_model(path))
+        return cls(*extended_model(path, added))
 
     def save(self, folder: str | Path) -> None:
         """Writes `spiece.model` and `tokenizer.json` into `folder`, made if missing."""
