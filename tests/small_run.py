@@ -23,7 +23,7 @@ SMALL = Experiment(
         AlignmentConfig(embedding_dim=8, attention_heads=2),
     ),
     objectives=ObjectiveConfig(queue_size=20, momentum=0.9),
-    batches=BatchConfig(pairs=8, max_smiles=32, max_text=32, smiles_edges=1, text_edges=1),
+    batches=BatchConfig(pairs=8, max_smiles=32, max_text=32, shapes=1),
     optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=2),
     training=TrainingConfig(
         steps=12, log_every=1, validate_every=6, validation_pairs=12, save_every=3, samples=0, tensorboard=False

@@ -8,7 +8,7 @@ import numpy as np
 
 from atomas_jax.batching.configuration import BatchConfig
 from atomas_jax.batching.schedule import Schedule
-from atomas_jax.batching.shapes import Shape, choose_edges, smallest_edge
+from atomas_jax.batching.shapes import Shape, choose_shapes, smallest_shape
 from atomas_jax.corpus.prepared import Split
 
 
@@ -72,14 +72,12 @@ def validation_batches(split: Split, config: BatchConfig, rows: np.ndarray) -> I
     """Every row of `rows` once, in the given spelling, with its row indices; shortest first, the last batch filled
     with empty rows."""
     smiles_length, text_length = split.smiles_length[rows], np.minimum(split.text_length[rows], config.max_text)
-    smiles_edges = choose_edges(smiles_length, config.smiles_edges)
-    text_edges = choose_edges(text_length, config.text_edges)
-    order = np.lexsort((rows, text_length, smallest_edge(smiles_length, smiles_edges)))
+    shapes = choose_shapes(smiles_length, text_length, config.shapes)
+    longest = Shape(max(shape.smiles for shape in shapes), max(shape.text for shape in shapes))
+    order = np.lexsort((rows, text_length, smallest_shape(smiles_length, text_length, shapes)))
     for start in range(0, len(rows), config.pairs):
         chosen = order[start : start + config.pairs]
-        shape = Shape(
-            smiles_edges[smallest_edge(smiles_length[chosen], smiles_edges).max()],
-            text_edges[smallest_edge(text_length[chosen], text_edges).max()],
-        )
+        needed = Shape(smiles_length[chosen].max(), text_length[chosen].max())
+        shape = next((shape for shape in shapes if shape.holds(needed)), longest)
         spelling = np.zeros(len(chosen), np.int64)
         yield rows[chosen], assemble(split, rows[chosen], shape, spelling, config.max_text, config.pairs)

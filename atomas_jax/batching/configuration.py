@@ -15,10 +15,8 @@ class BatchConfig:
     max_text: int = 256
     """Longest text in tokens, end mark included. Longer ones are cut (without an end mark, so that nothing learns to
     stop there)."""
-    smiles_edges: int = 3
-    """Padded SMILES lengths to choose from the corpus; times `text_edges` it bounds the number of compiled shapes."""
-    text_edges: int = 3
-    """Padded text lengths to choose from the corpus."""
+    shapes: int = 10
+    """Pairs of padded lengths to choose from the corpus, at most; each is compiled once."""
     random_spelling: float = 0.5
     """Share of encoder inputs that are another spelling of the molecule, where the corpus has any. Targets keep the
     given one."""

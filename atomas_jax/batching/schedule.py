@@ -1,8 +1,8 @@
 """Which rows make up the batch of a step: a pure function of (seed, step).
 
-An epoch visits every row once, but for the fewer than `pairs` rows that the largest shape cannot fill; which rows
-those are changes with the epoch. Rows are shuffled first and grouped by shape after, so a batch is a random draw
-among the rows of its shape, and the order of the batches is shuffled again.
+An epoch visits every row once. Rows are shuffled first and grouped by shape after, so a batch is a random draw among
+the rows of its shape, and the order of the batches is shuffled again. What does not fill a batch of its shape rides
+with longer strings; where no shape is longer, a batch stays short of rows.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from functools import lru_cache
 import numpy as np
 
 from atomas_jax.batching.configuration import BatchConfig
-from atomas_jax.batching.shapes import Shape, choose_edges, smallest_edge
+from atomas_jax.batching.shapes import Shape, choose_shapes, smallest_shape
 from atomas_jax.corpus.prepared import Split
 from atomas_jax.errors import UserError
 
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """The batches of one epoch: `rows` int64 [batches, pairs] of the split, `cell` int [batches] into
+    """The batches of one epoch: rows of the split, at most `pairs` each, and where their shapes stand in
     `Schedule.shapes`."""
 
-    rows: np.ndarray
-    cell: np.ndarray
+    rows: list[np.ndarray]
+    shape: list[int]
 
 
 class Schedule:
@@ -43,42 +43,39 @@ class Schedule:
                 f"one batch of {config.pairs}: lower batches.pairs or raise batches.max_smiles"
             )
         smiles, text = smiles[self.rows], text[self.rows]
-        smiles_edges = choose_edges(smiles, config.smiles_edges)
-        text_edges = choose_edges(text, config.text_edges)
-        self.shapes = tuple(Shape(s, t) for s in smiles_edges for t in text_edges)
-        self._columns = len(text_edges)
-        self._cell = smallest_edge(smiles, smiles_edges) * self._columns + smallest_edge(text, text_edges)
+        self.shapes = choose_shapes(smiles, text, config.shapes)
+        self._shape = smallest_shape(smiles, text, self.shapes)
         self.steps_per_epoch = len(self._plan(0).rows)
-        real = int((smiles + text).sum())
-        plan = self._plan(0)
-        computed = sum(sum(self.shapes[cell]) for cell in plan.cell) * config.pairs
-        self.real_tokens = real * plan.rows.size / len(self.rows) / computed
-        """Share of the encoder tokens of an epoch that are not padding (rows cut short by an incomplete batch
-        aside)."""
+        computed = sum(sum(self.shapes[shape]) for shape in self._plan(0).shape) * config.pairs
+        self.real_tokens = int((smiles + text).sum()) / computed
+        """Share of the tokens computed in an epoch that are not padding, by the longest spelling of each molecule."""
 
     def batch_rows(self, step: int) -> tuple[np.ndarray, Shape]:
-        """Row indices int64 [pairs] and shape of the batch of this step (counted from 0)."""
+        """Row indices int64 [pairs], fewer in a few batches of an epoch, and shape of this step's batch (from 0)."""
         epoch, position = divmod(step, self.steps_per_epoch)
         plan = self._plan(epoch)
-        return plan.rows[position], self.shapes[plan.cell[position]]
+        return plan.rows[position], self.shapes[plan.shape[position]]
 
     @lru_cache(maxsize=2)  # noqa: B019  (a schedule lives as long as its run; two epochs meet at a boundary)
     def _plan(self, epoch: int) -> EpochPlan:
         generator = np.random.default_rng([self._seed, epoch])
         shuffled = generator.permutation(len(self.rows))
-        pairs, rows, cells = self._config.pairs, [], []
-        waiting = [shuffled[self._cell[shuffled] == cell] for cell in range(len(self.shapes))]
-        for cell, indices in enumerate(waiting):
+        pairs, rows, shapes = self._config.pairs, [], []
+        waiting = [shuffled[self._shape[shuffled] == shape] for shape in range(len(self.shapes))]
+        for shape, indices in enumerate(waiting):
             full = len(indices) // pairs * pairs
-            rows.extend(indices[:full].reshape(-1, pairs))
-            cells.extend([cell] * (full // pairs))
-            above = self._next_larger(cell)
-            if above is not None:  # what does not fill a batch rides with longer strings
-                waiting[above] = np.concatenate([waiting[above], indices[full:]])
+            batches = list(indices[:full].reshape(-1, pairs))
+            longer = self._longer(shape)
+            if longer is not None:
+                waiting[longer] = np.concatenate([waiting[longer], indices[full:]])
+            elif full < len(indices):
+                batches.append(indices[full:])
+            rows.extend(batches)
+            shapes.extend([shape] * len(batches))
         order = generator.permutation(len(rows))
-        return EpochPlan(self.rows[np.stack(rows)[order]], np.asarray(cells)[order])
+        return EpochPlan([self.rows[rows[i]] for i in order], [shapes[i] for i in order])
 
-    def _next_larger(self, cell: int) -> int | None:
-        if (cell + 1) % self._columns:
-            return cell + 1
-        return cell + self._columns if cell + self._columns < len(self.shapes) else None
+    def _longer(self, shape: int) -> int | None:
+        """The cheapest shape after this one that holds it."""
+        after = range(shape + 1, len(self.shapes))
+        return next((other for other in after if self.shapes[other].holds(self.shapes[shape])), None)
