@@ -6,6 +6,7 @@ log.jsonl         one line a log step             tensorboard/    the same as Te
 checkpoints/      latest states, to resume        best/           the best weights, to use
 samples/          what the model wrote at each validation
 evaluation/       predictions and results         report.html     all of it, to look at
+import.json       where imported weights came from and what was done to them
 """
 
 import json
@@ -37,6 +38,7 @@ class RunFolder:
         self.config = self.path / "config.json"
         self.versions = self.path / "versions.json"
         self.corpus = self.path / "corpus.json"
+        self.imported = self.path / "import.json"
         self.tokenizer = self.path / "tokenizer"
         self.log = self.path / "log.jsonl"
         self.tensorboard = self.path / "tensorboard"

@@ -1,6 +1,5 @@
 """From a run folder to one that `transformers` loads, with the alignment heads beside and a model card."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,10 +15,9 @@ from atomas_jax.files import write_json, write_whole
 from atomas_jax.interchange import fast_tokenizers
 from atomas_jax.interchange.folder import ALIGNMENT, ATOMAS, TOKENIZER, flatten
 from atomas_jax.interchange.huggingface import config_to_huggingface, state_items
-from atomas_jax.interchange.importing import RECORD
 from atomas_jax.interchange.model_card import model_card
 from atomas_jax.interchange.weight_files import SHARD_BYTES, write_tensors
-from atomas_jax.run_folder import RunFolder
+from atomas_jax.run_folder import RunFolder, read_json
 from atomas_jax.trained import TrainedModel, load
 
 CAPTIONS, MOLECULES = "generation_config.json", "generation_molecules.json"
@@ -80,9 +78,8 @@ def export(
 
 
 def _own_dtype(run: RunFolder, step: int | None) -> str:
-    record = run.path / RECORD
-    if step == 0 and record.is_file():
-        return "bfloat16" if json.loads(record.read_text("utf-8"))["dtype"] == "bfloat16" else "float32"
+    if step == 0 and run.imported.is_file():
+        return "bfloat16" if read_json(run.imported)["dtype"] == "bfloat16" else "float32"
     return "float32"
 
 

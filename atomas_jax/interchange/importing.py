@@ -33,8 +33,6 @@ from atomas_jax.run_folder import RunFolder
 from atomas_jax.tokens.t5 import PIECES, SENTINELS
 from atomas_jax.tokens.tokenizer import MODEL_FILE, Tokenizer
 
-RECORD = "import.json"
-"""In the run folder: where the weights came from, and what was done to them."""
 HUB_FILES = ["config.json", "spiece.model", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin",
              "pytorch_model.bin.index.json", "atomas*", "tokenizer/*"]  # fmt: skip
 
@@ -279,7 +277,7 @@ def _write(run: RunFolder, experiment: Experiment, tokenizer: Tokenizer, params:
         _put_on_device(params)
         write_weights(made, 0, params)
         made.write_versions([device.device_kind for device in jax.devices()])
-        write_json(made.path / RECORD, record)
+        write_json(made.imported, record)
         write_json(made.config, to_json(experiment))
         if run.path.exists():
             run.path.rmdir()

@@ -1,6 +1,5 @@
 """The README.md of an exported folder: what the model is, what it was trained on, how it measures, how to use it."""
 
-import json
 from pathlib import Path
 
 from atomas_jax.errors import UserError
@@ -22,7 +21,7 @@ def model_card(run: RunFolder, model: TrainedModel, name: str, dtype: str, stabl
         f"width {transformer.d_model} ({head}), {transformer.vocab_size:,} rows of vocabulary; weights in {dtype}; "
         f"embeddings of {model.config.alignment.embedding_dim} dimensions; training step {model.step:,}.",
         "## Training data",
-        _data(run),
+        _data(run, model.step),
         "## Measured",
         _measured(run),
         "## Use",
@@ -39,16 +38,15 @@ def _sources(run: RunFolder) -> list[dict]:
     return read_json(run.corpus)["manifest"].get("sources", []) if run.corpus.is_file() else []
 
 
-def _data(run: RunFolder) -> str:
+def _data(run: RunFolder, step: int | None) -> str:
     lines = []
-    record = run.path / "import.json"
-    if record.is_file():
-        imported = json.loads(record.read_text("utf-8"))
+    if run.imported.is_file():
+        imported = read_json(run.imported)
         lines.append(f"Weights imported from `{Path(imported['source']).name}` ({imported['dtype']}).")
         if imported.get("rows"):
             rows = "; ".join(f"{row}: {source}" for row, source in imported["rows"].items())
             lines.append(f"Rows of the vocabulary that were free in it and start as copies: {rows}.")
-        if "alignment" in imported:
+        if "alignment" in imported and not step:
             lines.append(f"Alignment heads: {imported['alignment']}; embeddings mean nothing until they are trained.")
     rows = [
         f"| {source['name']} | {source['role']} | {sum(source['kept'].values()):,} | {source['licence'] or '?'} |"

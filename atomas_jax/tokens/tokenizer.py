@@ -46,7 +46,9 @@ SETTINGS_FILE = "tokenizer.json"
 
 _BLANK = "▁"  # SentencePiece's mark for a blank
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_T5_SMILES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789[]()=#$:/\\.-+@%*~<>")
+_T5_SMILES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789[]()=#$:/\\.-+@%*")
+"""Characters a decoder may write. Not those of dative and any bonds (-> <- ~): T5 lacks two of them as it lacks the
+backslash, and a model that cannot tell the three apart must write the backslash."""
 
 
 class Role(StrEnum):
