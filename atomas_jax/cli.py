@@ -28,11 +28,12 @@ COMMANDS = {
     "leakage": ("auditing:leakage", "what a test file shares with a training file"),
     "import": ("exchanging:import_", "a T5 checkpoint (Hugging Face, T5X) -> a run folder"),
     "export": ("exchanging:export", "a run folder -> a folder for transformers, with a model card"),
+    "compile": ("compiling:compile_", "the training step for TPUs that are not here: memory, arithmetic, does it fit?"),
     "info": ("info:info", "what a run folder, prepared corpus or tokenizer is"),
 }
 """Each command by its words: `module:function` under `commands`, and a line of help. Imported when called."""
 
-EXPERIMENT_COMMANDS = ("prepare", "train", "run")
+EXPERIMENT_COMMANDS = ("prepare", "train", "run", "compile")
 """Commands whose defaults are an experiment's: its name comes first, then any setting by name."""
 
 
@@ -120,7 +121,7 @@ def _experiment(command: str, arguments: list[str]):
     if {"-h", "--help"} & set(arguments):
         return Experiment()
     # an option's value cannot be told from a name before the settings are known, and they hang on the name
-    folder = "--out" if command == "prepare" else "--run"
+    folder = {"prepare": "--out", "compile": "--topology"}.get(command, "--run")
     raise UserError(f"name the experiment first: atomas {command} EXPERIMENT {folder} ...")
 
 
