@@ -55,6 +55,8 @@ def _start(run: RunFolder, experiment: Experiment, corpus, corpus_folder: Path) 
     run.claim()
     corpus.tokenizer.save(run.tokenizer)
     write_json(run.corpus, {"folder": str(Path(corpus_folder).resolve()), "manifest": corpus.manifest})
+    if experiment.training.initial and (record := RunFolder(experiment.training.initial).imported).is_file():
+        write_json(run.imported, read_json(record))
     write_json(run.config, to_json(experiment))  # last: it makes the folder a run folder
 
 
