@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -156,16 +157,31 @@ def test_settings_that_cannot_be_leave_no_run_behind(small_corpus, tmp_path, cha
     assert not (tmp_path / "run").exists()
 
 
-def test_a_damaged_checkpoint_is_one_line(small_corpus, small_run, tmp_path):
-    import shutil
-
-    broken = tmp_path / "broken"
+def emptied(small_run: Path, broken: Path, steps: list[int]) -> Path:
+    """A copy of the run with nothing left in the files of some checkpoints."""
     shutil.copytree(small_run, broken)
-    for path in (broken / "checkpoints" / "12" / "state").rglob("*"):
-        if path.is_file():
-            path.write_bytes(b"")
-    with pytest.raises(UserError, match="checkpoint 12 cannot be restored"):
+    for step in steps:
+        for path in (broken / "checkpoints" / str(step) / "state").rglob("*"):
+            if path.is_file():
+                path.write_bytes(b"")
+    return broken
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(small_corpus, small_run, tmp_path, capsys):
+    broken = emptied(small_run, tmp_path / "broken", [12])
+    outcome = jobs.train(with_training(), small_corpus, broken)
+    assert (outcome.step, outcome.finished) == (12, True)
+    assert "checkpoint 12 is damaged: going on from 9" in "".join(capsys.readouterr())
+    assert {"step": 9, "kind": "event", "damaged_checkpoints": "12"} in log(broken)
+    for ours, theirs in zip(arrays(broken, 12), arrays(small_run, 12), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_when_every_checkpoint_is_damaged_one_line_says_so(small_corpus, small_run, tmp_path):
+    broken = emptied(small_run, tmp_path / "broken", [9, 12])
+    with pytest.raises(UserError, match=r"checkpoint 12 cannot be restored .* nor any before it"):
         jobs.train(with_training(), small_corpus, broken)
+    assert (broken / "checkpoints" / "12").is_dir(), "nothing is removed before something better was found"
 
 
 MODEL = with_vocabulary(replace(SMALL.model, transformer=replace(SMALL.model.transformer, dropout=0.0)), 100)

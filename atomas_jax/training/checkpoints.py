@@ -31,10 +31,6 @@ class Checkpoints:
         )
         self.metric = metric
 
-    def latest_step(self) -> int | None:
-        """Step of the newest complete checkpoint."""
-        return self._latest.latest_step()
-
     def save(self, step: int, weights, state) -> None:
         """Save in the background; returns once the arrays are copied."""
         self._best.wait_until_finished()  # a checkpoint says that everything up to its step is on disk
@@ -44,12 +40,32 @@ class Checkpoints:
                 args=ocp.args.Composite(weights=ocp.args.StandardSave(weights), state=ocp.args.StandardSave(state)),
             )
 
-    def restore(self, step: int, weights, state):
-        """(weights, state) of a step, laid out like the given trees of `jax.ShapeDtypeStruct` with shardings.
+    def restore_newest(self, weights, state):
+        """(step, weights, state, damaged steps) of the newest checkpoint that can be read; None without any checkpoint.
+
+        Laid out like the given trees of `jax.ShapeDtypeStruct` with shardings, whatever mesh wrote them. Damaged newer
+        ones are removed, for their steps will be saved again; not before an older one was read, so that settings of
+        another model remove nothing.
 
         Raises:
-          UserError: when the checkpoint is damaged or of another model.
+          UserError: when none can be read; says what is wrong with the newest.
         """
+        damaged, wrong = [], None
+        for step in sorted(self._latest.all_steps(), reverse=True):
+            try:
+                found = self._restore(step, weights, state)
+            except UserError as error:
+                damaged.append(step)
+                wrong = wrong or error
+                continue
+            for other in damaged:
+                self._latest.delete(other)
+            return (step, *found, damaged)
+        if wrong:
+            raise wrong
+        return None
+
+    def _restore(self, step: int, weights, state):
         try:
             restored = self._latest.restore(
                 step,
@@ -59,8 +75,8 @@ class Checkpoints:
             )
         except (ValueError, KeyError, OSError) as error:
             raise UserError(
-                f"checkpoint {step} cannot be restored ({_first_line(error)}): delete that step's folder to resume "
-                f"from the one before"
+                f"checkpoint {step} cannot be restored ({_first_line(error)}), nor any before it: is it of this "
+                f"experiment? With another --run training starts afresh"
             ) from None
         return restored["weights"], restored["state"]
 

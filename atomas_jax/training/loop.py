@@ -73,8 +73,7 @@ def train(
     log = None
     try:
         with jax.set_mesh(mesh):
-            start = checkpoints.latest_step() or 0
-            state = _restore(checkpoints, start, abstract) if start else make()
+            start, state, damaged = _newest(checkpoints, abstract) or (0, make(), [])
             if training.initial and not start:
                 state = _with_weights(state, RunFolder(training.initial), abstract)
             log = Log(run, start, training.tensorboard)
@@ -85,6 +84,10 @@ def train(
             loop = _Loop(training, checkpoints, log, validation, write_samples, rate, batches.pairs)
             with _stop_signals() as stopping, progress.bar("train", training.steps, "steps", start) as bar:
                 bar.print(_summary(schedule, split, batches, start))
+                if damaged:
+                    lost = ", ".join(map(str, damaged))
+                    bar.print(f"checkpoint {lost} is damaged: going on from {start}")
+                    log.write(start, "event", {"damaged_checkpoints": lost})
                 stream = training_batches(split, schedule, batches, training.seed, start, training.steps)
                 placed = (jax.device_put(batch, batch_sharding(mesh)) for batch in stream)
                 return loop.run(state, start, placed, step, bar, stopping)
@@ -175,9 +178,13 @@ def split_state(state: TrainState) -> tuple[dict, dict]:
     return state.average, rest if state.queue is None else rest | {"queue": state.queue}
 
 
-def _restore(checkpoints: Checkpoints, step: int, abstract: TrainState) -> TrainState:
-    average, rest = checkpoints.restore(step, *split_state(abstract))
-    return TrainState(average=average, **{"queue": None, **rest})
+def _newest(checkpoints: Checkpoints, abstract: TrainState) -> tuple[int, TrainState, list[int]] | None:
+    """(step, state, damaged steps after it) of the newest checkpoint that can be read, if there is any."""
+    found = checkpoints.restore_newest(*split_state(abstract))
+    if found is None:
+        return None
+    step, average, rest, damaged = found
+    return step, TrainState(average=average, **{"queue": None, **rest}), damaged
 
 
 def _with_weights(state: TrainState, initial: RunFolder, abstract: TrainState) -> TrainState:
