@@ -32,9 +32,10 @@ class EvaluationConfig:
     protocol: Literal["plain", "molt5"] = "plain"
     """How metrics are computed; `molt5` is the published definition and needs `vocabulary`."""
     vocabulary: str = ""
-    """SciBERT's WordPiece vocabulary file, for `molt5`."""
+    """SciBERT's WordPiece vocabulary file, for `molt5`; that of `atomas assets` when empty."""
     wordnet: str = ""
-    """A folder of NLTK data that holds corpora/wordnet; METEOR does without synonyms when empty, and says so."""
+    """A folder of NLTK data that holds corpora/wordnet. Empty: that of `atomas assets`, but none by `plain`. "none", or
+    where there is no WordNet: METEOR does without synonyms, and says so."""
     floors: bool = True
     """Put the captions of a random row and of the nearest training molecule beside the model's."""
     spellings: int = 0

@@ -6,14 +6,14 @@ import tempfile
 from pathlib import Path
 
 
-def write_whole(path: str | Path, text: str) -> Path:
-    """Write a text file so that a reader finds the old one or the new one, never a part; makes its folder."""
+def write_whole(path: str | Path, content: str | bytes) -> Path:
+    """Write a file so that a reader finds the old one or the new one, never a part; makes its folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:

@@ -17,6 +17,9 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "")
 if metadata.version("jaxlib").startswith("0.10."):  # later ones do not know the flag, and XLA ends a process over that
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
+# What somebody has put into their data folder is no part of the tests.
+os.environ["ATOMAS_DATA"] = tempfile.mkdtemp(prefix="atomas-tests-")
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 

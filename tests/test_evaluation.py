@@ -101,7 +101,7 @@ def test_captions_are_the_same_in_workers_and_in_any_order():
         ([], [], {}, "no rows"),
         (["a"], [None], {}, "prediction number 1 is NoneType"),
         (["a"], ["b"], {"protocol": "no-such"}, "there are: plain, molt5"),
-        (["a"], ["b"], {"protocol": "molt5"}, "vocab.txt"),
+        (["a"], ["b"], {"protocol": "molt5"}, "run `atomas assets scibert`"),
         (["a"], ["b"], {"protocol": "molt5", "vocabulary": "no/such/file"}, "cannot read the SciBERT vocabulary"),
         (["a"], ["b"], {"wordnet": "no/such/folder"}, "no WordNet at"),
     ],

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from atomas_jax import assets
 from atomas_jax.errors import UserError
 
 Tokenize = Callable[[Sequence[str]], list[list[str]]]
@@ -20,13 +21,15 @@ def words(_vocabulary: Path | None = None) -> Tokenize:
 def scibert(vocabulary: Path | None) -> Tokenize:
     """WordPieces of a BERT vocabulary file, lower-cased, no special tokens, cut at 512.
 
-    With `scibert_scivocab_uncased` this is the tokenizer of MolT5's evaluation. Raises `UserError` without a readable
+    With `scibert_scivocab_uncased`, which is taken from `atomas_jax.assets` when None is given, this is the tokenizer
+    of MolT5's evaluation. Raises `UserError` without a readable
     vocabulary.
     """
     from tokenizers import BertWordPieceTokenizer
 
+    vocabulary = vocabulary or assets.find("scibert")
     if vocabulary is None:
-        raise UserError("SciBERT tokens need its vocabulary: give the vocab.txt of allenai/scibert_scivocab_uncased")
+        raise UserError("SciBERT tokens need its vocabulary: run `atomas assets scibert`, or name the file")
     try:
         pieces = Path(vocabulary).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from atomas_jax import assets
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import bleu, bootstrap
 from atomas_jax.evaluation.caption_tokens import TOKENIZERS
@@ -80,14 +81,20 @@ def caption_metrics(
             rows=len(rows),
             data=data_hash(references),
             settings={
-                "tokenizer": rule.tokenizer,
-                "wordnet": "yes" if wordnet else "no: METEOR without synonyms",
+                "tokenizer": _stamped(rule.tokenizer, rule.tokenizer, vocabulary),
+                "wordnet": _stamped("3.0", "wordnet", wordnet) if wordnet else "no: METEOR without synonyms",
                 "bootstrap": f"{bootstrap.RESAMPLES} resamples, seed {seed}",
             },
             counts={"empty predictions": sum(not text.strip() for text in predictions)},
             versions=versions_of("nltk", "rouge-score", "tokenizers"),
         ),
     )
+
+
+def _stamped(name: str, asset: str, given: str | Path | None) -> str:
+    """A name for the stamp; a file of other contents than the asset's is another thing, and its name says so."""
+    other = assets.other_contents(asset, Path(given)) if given and asset in assets.ASSETS else ""
+    return f"{name}, from other contents ({other})" if other else name
 
 
 def _restricted(synonyms: Synonyms, reference: list[str], prediction: list[str]) -> Synonyms:

@@ -5,10 +5,11 @@ The same for a model that has just answered and for a file of predictions that s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from atomas_jax import progress
+from atomas_jax import assets, progress
 from atomas_jax.chemistry import fingerprints
 from atomas_jax.chemistry.molecules import InvalidMolecule, identity
 from atomas_jax.config import EvaluationConfig
@@ -136,10 +137,17 @@ def caption_result(references: Sequence[str], answers: Sequence[str], config: Ev
             answers,
             config.protocol,
             config.vocabulary or None,
-            config.wordnet or None,
+            _wordnet(config),
             progress=progress.counter(bar),
             seed=config.seed,
         )
+
+
+def _wordnet(config: EvaluationConfig) -> str | Path | None:
+    """Where METEOR's synonyms are. `plain` must give one number on every machine, so it takes only what is named."""
+    if config.wordnet == "none":
+        return None
+    return config.wordnet or (None if config.protocol == "plain" else assets.find("wordnet"))
 
 
 def cuts_of(smiles: Sequence[str], texts: Sequence[str], training: Training | None) -> list[Slicing]:
