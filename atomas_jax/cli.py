@@ -25,6 +25,7 @@ COMMANDS = {
     "generate": ("rewriting:generate", "text -> SMILES"),
     "retrieve": ("retrieving:retrieve", "molecules for a text, or texts for a molecule"),
     "evaluate": ("evaluating:evaluate", "a run folder on a split of its corpus, beside the floors"),
+    "compare": ("comparing:compare", "two evaluations: paired differences with intervals, or why not"),
     "assets": ("assets:assets", "vocabularies and WordNet for evaluation: list, download, take"),
     "leakage": ("auditing:leakage", "what a test file shares with a training file"),
     "import": ("exchanging:import_", "a T5 checkpoint (Hugging Face, T5X) -> a run folder"),
