@@ -36,6 +36,13 @@ class EvaluationConfig:
     wordnet: str = ""
     """A folder of NLTK data that holds corpora/wordnet. Empty: that of `atomas assets`, but none by `plain`. "none", or
     where there is no WordNet: METEOR does without synonyms, and says so."""
+    ranking: Literal["split", "in-batch64", "text2mol33k", "pcdes", "pcdes-batch64", "pcdes-scaffold"] = "split"
+    """What rankings are among and which R@k they give (`evaluation.ranking_protocols`)."""
+    pool: str = ""
+    """More molecules to rank among, FILE[,smiles=COLUMN,...] of SMILES; with text=COLUMN texts too. Rows that are the
+    queries' own are not counted twice, so that a file of all splits may be given."""
+    positives: Literal["own", "molecule", "twins"] = "own"
+    """What counts as found: the query's own row, any row of the same molecule, or of its stereo twins too."""
     floors: bool = True
     """Put the captions of a random row and of the nearest training molecule beside the model's."""
     spellings: int = 0

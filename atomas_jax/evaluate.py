@@ -9,6 +9,7 @@ import numpy as np
 
 from atomas_jax import progress
 from atomas_jax.config import EvaluationConfig
+from atomas_jax.corpus.configuration import Source
 from atomas_jax.corpus.prepared import PreparedCorpus, Split
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.errors import UserError
@@ -25,7 +26,9 @@ from atomas_jax.evaluation.measuring import (
     measure_molecules,
     sample_rows,
 )
+from atomas_jax.evaluation.molecule_keys import Distractors, molecule_keys, read_distractors
 from atomas_jax.evaluation.outputs import EXAMPLES, write_outputs
+from atomas_jax.evaluation.ranking_protocols import ranking_protocol
 from atomas_jax.evaluation.results import Results
 from atomas_jax.files import write_whole
 from atomas_jax.run_folder import RunFolder, read_json
@@ -90,11 +93,11 @@ def evaluate(
             lambda references, answers: caption_result(references, answers, config, "spellings"),
             config.seed,
         )
-    rankings, ranked_sheets, examples = _rank(model, split, config, training)
+    rankings, ranked_sheets, examples, pooled = _rank(model, split, config, training)
     measured |= rankings
     sheets = [*(one.sheet for one in tasks), *ranked_sheets]
     found = write_outputs(folder, model.experiment.name, measured, sheets, config.seed)
-    said = notes(model, config, decoded, split, sample)
+    said = [*notes(model, config, decoded, split, sample), pooled]
     tables.print_results(measured)
     slices.print_slices(found)
     for note in said:
@@ -131,37 +134,51 @@ def notes(
 
 
 def _rank(model: TrainedModel, split: Split, config: EvaluationConfig, training: Training | None):
-    """(tables, sheets, examples) of both directions."""
+    """(tables, sheets, examples, a sentence about the pool) of both directions."""
     sample = sample_rows(len(split), config.retrieval_limit, config.seed)
     rows = [split.row(int(i)) for i in sample]
     smiles, texts = [row["smiles"] for row in rows], [row["text"] for row in rows]
-    keys = [row["key"] for row in rows]
-    with progress.bar("embed", 2 * len(rows), "strings") as bar:
-        text_vectors = model.embed_text(texts, progress=bar.advance)
-        molecule_vectors = model.embed_molecules(smiles, progress=bar.advance)
+    rule = ranking_protocol(config.ranking)
+    others = read_distractors(Source.parse(config.pool), smiles) if config.pool else Distractors([], [])
+    all_smiles, all_texts = smiles + others.smiles, texts + others.texts
+    keys = None if config.positives == "own" else molecule_keys(all_smiles, config.positives)
+    with progress.bar("embed", len(all_texts) + len(all_smiles), "strings") as bar:
+        text_vectors = model.embed_text(all_texts, progress=bar.advance)
+        molecule_vectors = model.embed_molecules(all_smiles, progress=bar.advance)
     with progress.bar("rank", 2 * len(rows), "queries") as bar:
         found, ranked = ranking.both_directions(
             text_vectors,
             molecule_vectors,
-            keys,
-            pool=f"{config.split} split",
-            data=results.data_hash(smiles, texts),
+            ranking.Pairs(len(rows), keys, config.positives),
+            rule.name,
+            data=results.data_hash(all_smiles, all_texts),
             seed=config.seed,
         )
         bar.advance(2 * len(rows))
+    sizes = {"text to molecule": len(all_smiles), "molecule to text": len(all_texts)}
     table = {
-        direction.capitalize(): {MODEL: result, CHANCE: ranking.chance(len(rows), len(rows), result)}
+        direction.capitalize(): {
+            MODEL: result,
+            CHANCE: ranking.chance(len(rows), sizes[direction], result, rule.batch),
+        }
         for direction, result in found.items()
     }
     cuts = cuts_of(smiles, texts, training)
     first = {direction: one.top[:, 0].tolist() for direction, one in ranked.items()}
-    found_molecules = {"Molecule": smiles, "First hit": [smiles[i] for i in first["text to molecule"]]}
-    found_texts = {"Text": texts, "First hit": [texts[i] for i in first["molecule to text"]]}
+    found_molecules = {"Molecule": smiles, "First hit": [all_smiles[i] for i in first["text to molecule"]]}
+    found_texts = {"Text": texts, "First hit": [all_texts[i] for i in first["molecule to text"]]}
     sheets = [
         Sheet("Text to molecule", found["text to molecule"], found_molecules, {"Text": texts}, cuts=cuts),
         Sheet("Molecule to text", found["molecule to text"], {"Molecule": smiles}, found_texts, True, cuts),
     ]
-    return table, sheets, report.retrieval_examples(ranked["text to molecule"], texts, smiles, keys)
+    shown = report.retrieval_examples(ranked["text to molecule"], texts, all_smiles, keys)
+    told = f"Rankings ({rule.name}) are of {len(rows):,} pairs: {rule.about}."
+    if config.pool:
+        told += (
+            f" {len(others.smiles):,} more molecules and {len(others.texts):,} more texts are of {config.pool}, "
+            f"without {others.own:,} rows of the queries' own molecules and {others.refused:,} that cannot be read."
+        )
+    return table, sheets, shown, told
 
 
 def _own_corpus(run: RunFolder) -> str:

@@ -19,7 +19,7 @@ def evaluate(
     settings: Annotated[EvaluationConfig, Unprefixed] = EvaluationConfig(),  # noqa: B008  (frozen)
     # by its name, as in `train`: the evaluation has a seed of its own
     decoding: DecodingOverrides = DecodingOverrides(),  # noqa: B008  (frozen)
-    task: Literal["", "captions", "molecules"] = "",
+    task: Literal["", "captions", "molecules", "ranking"] = "",
     columns: Columns = Columns(),  # noqa: B008  (frozen)
     training: str = "",
     out: Path | None = None,
@@ -30,13 +30,21 @@ def evaluate(
     CSV and LaTeX.
 
     Args:
-      run: A run folder, or a prediction file: a tab-separated table of input, ground truth and output.
+      run: A run folder, or a prediction file: a tab-separated table of input, ground truth and output; or .npz/.npy
+        of embeddings (texts, molecules), scores, or ranks.
       corpus: Of a run: a prepared corpus; the one it was trained on when absent.
       checkpoint: Of a run: best, latest, or a step that was kept.
       task: Of a file: what was predicted; told by the name of its input column when empty.
       training: Of a file: training pairs for floors, novelty and slices by similarity; FILE[,smiles=COLUMN,...].
       out: Of a file: the folder to write to; only tables are printed when absent.
     """
+    if run.is_file() and (task == "ranking" or run.suffix in (".npz", ".npy")):
+        if corpus is not None or decoding.given() or training or columns != Columns() or task not in ("", "ranking"):
+            raise UserError(f"{run} holds a ranking: --ranking, --positives, --seed and --out are for it")
+        from atomas_jax.evaluation.ranking_files import evaluate_rankings
+
+        evaluate_rankings(run, settings, out)
+        return
     if run.is_file():
         if corpus is not None or decoding.given() or settings.spellings:
             raise UserError(f"{run} is a file of predictions: --corpus, --decoding and --spellings are for run folders")

@@ -13,6 +13,16 @@ from atomas_jax.files import write_whole
 EXAMPLES = "examples.html"
 
 
+def write_results(folder: str | Path, measured: Results) -> None:
+    """Write results.json, results.csv and results.tex into `folder`, each whole or not at all. Raises `UserError`
+    where systems of one table were not measured alike."""
+    folder = Path(folder)
+    tex = exports.latex_text(measured)  # before anything is written: it refuses tables that mean nothing
+    results.save(folder / "results.json", measured)
+    write_whole(folder / "results.csv", exports.csv_text(measured))
+    write_whole(folder / "results.tex", tex)
+
+
 def write_outputs(
     folder: str | Path, title: str, measured: Results, sheets: Sequence[Sheet], seed: int = 0
 ) -> dict[str, list[Slice]]:
@@ -28,10 +38,7 @@ def write_outputs(
     Raises: `UserError` where systems of one table were not measured alike, or a sheet's columns lack rows.
     """
     folder = Path(folder)
-    tex = exports.latex_text(measured)  # before anything is written: it refuses tables that mean nothing
-    results.save(folder / "results.json", measured)
-    write_whole(folder / "results.csv", exports.csv_text(measured))
-    write_whole(folder / "results.tex", tex)
+    write_results(folder, measured)
     found = {}
     for sheet in progress.track(sheets, "slice", unit="tables"):
         found[sheet.name] = sliced(measured[sheet.name], sheet.cuts, seed)

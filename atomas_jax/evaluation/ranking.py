@@ -14,6 +14,7 @@ import numpy as np
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import bootstrap
 from atomas_jax.evaluation.bootstrap import Score
+from atomas_jax.evaluation.ranking_protocols import POSITIVES, ranking_protocol
 from atomas_jax.evaluation.results import Result, Stamp, versions_of
 
 CUTOFFS = (1, 5, 10, 50)
@@ -83,19 +84,29 @@ def ranking_metrics(
     pool: str = "split",
     direction: str = "text to molecule",
     cutoffs: Sequence[int] = CUTOFFS,
-    extra_positives: bool = False,
+    positives: str = POSITIVES["own"],
     data: str = "",
     seed: int = 0,
+    protocol: str = "split",
+    ties: str = "mean rank",
 ) -> Result:
     """R@k, MRR, mean and median rank, from the ranks [Q] of one direction.
 
-    `pool` names what was ranked among ("split", "text2mol33k", "in-batch 64", ...), `pool_size` how many; `data` is a
-    hash of what was ranked (`results.data_hash`), left empty it is that of the number of queries alone. The result's
-    `rows` hold "Rank" and "MRR".
+    `pool` names what was ranked among ("split", "text2mol33k", "in-batch 64", ...), `pool_size` how many; `positives`
+    says what was taken for found; `data` is a hash of what was ranked (`results.data_hash`), left empty it is that of
+    the number of queries alone; `protocol` is a name of `ranking_protocols.RANKINGS`, `ties` the rule the ranks were
+    made by. The result's `rows` hold "Rank" and "MRR". Raises `UserError` for no queries and for a rank outside the
+    pool.
     """
     ranks = np.asarray(ranks, np.float64)
     if not len(ranks):
         raise UserError("nothing to evaluate: there are no queries")
+    wrong = ~((ranks >= 1) & (ranks <= pool_size))
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise UserError(
+            f"rank number {place + 1} is {ranks[place]:g}: ranks go from 1 to {pool_size:,}, the pool's size"
+        )
     each = {f"R@{k}": (ranks <= k).astype(np.float64) for k in cutoffs} | {"MRR": 1.0 / ranks, "Mean rank": ranks}
     estimators = {name: bootstrap.mean_of(values) for name, values in each.items()}
     estimators["Median rank"] = bootstrap.median_of(ranks)
@@ -104,13 +115,13 @@ def ranking_metrics(
         rows={"Rank": ranks, "MRR": each["MRR"]},
         stamp=Stamp(
             task=direction,
-            protocol="ranking",
+            protocol=protocol,
             rows=len(ranks),
             data=data or hashlib.sha256(str(len(ranks)).encode()).hexdigest()[:16],
             settings={
                 "pool": f"{pool}, {pool_size:,} candidates",
-                "ties": "mean rank",
-                "positives": "every row of the same molecule" if extra_positives else "the query's own row",
+                "ties": ties,
+                "positives": positives,
                 "bootstrap": f"{bootstrap.RESAMPLES} resamples, seed {seed}",
             },
             versions=versions_of("numpy"),
@@ -118,43 +129,142 @@ def ranking_metrics(
     )
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """How N pairs and their distractors lie in two tables of texts and molecules.
+
+    Attributes:
+      count: N; row n < N of both tables is one pair, and later rows are distractors.
+      keys: molecule keys of the rows of the longer table, or None; rows of equal keys are partners of each other.
+      positives: a name of `POSITIVES`, what equal keys mean.
+    """
+
+    count: int
+    keys: Sequence[str] | None = None
+    positives: str = "own"
+
+
 def both_directions(
     texts: np.ndarray,
     molecules: np.ndarray,
-    keys: Sequence[str] | None = None,
-    pool: str = "split",
+    pairs: Pairs | None = None,
+    protocol: str = "split",
     data: str = "",
     seed: int = 0,
 ) -> tuple[dict[str, Result], dict[str, Ranked]]:
-    """Rank N texts among N molecules and back; row n of both is one pair. `texts`, `molecules`: embeddings [N, D];
-    `keys` [N]: equal keys are one molecule, and its rows are partners of each other (None: each row has one partner).
+    """Rank N texts among M molecules and N molecules among T texts, by cosine.
+
+    Args:
+      texts, molecules: embeddings [T, E] and [M, E]; row n of both is one pair.
+      pairs: where there are distractors or extra positives; None: T = M = N pairs.
+      protocol: a name of `ranking_protocols.RANKINGS`. data, seed: as `ranking_metrics`.
 
     Returns:
       (results, ranked), both keyed "text to molecule" and "molecule to text".
+
+    Raises: `UserError` for unequal numbers without `pairs`, a pool without the distractors its protocol asks for, and
+    as `rank_embeddings`.
     """
-    if len(texts) != len(molecules):
+    if pairs is None and len(texts) != len(molecules):
         raise UserError(f"{len(texts)} texts but {len(molecules)} molecules: rows are pairs")
-    positives = None if keys is None else (keys, keys)
+    texts, molecules = np.asarray(texts), np.asarray(molecules)
+
+    def by_embeddings(queries, pool):
+        return lambda rows, columns, labels: rank_embeddings(queries[rows], pool[columns], positives=labels)
+
+    directions = {
+        "text to molecule": (by_embeddings(texts, molecules), len(molecules)),
+        "molecule to text": (by_embeddings(molecules, texts), len(texts)),
+    }
+    return _measured(directions, pairs or Pairs(len(texts)), protocol, data, seed)
+
+
+def both_directions_of_scores(
+    similarity: np.ndarray, pairs: Pairs | None = None, protocol: str = "split", data: str = "", seed: int = 0
+) -> tuple[dict[str, Result], dict[str, Ranked]]:
+    """The same from scores [N, M] of N texts with M >= N molecules, higher is nearer; column n < N is row n's partner.
+    Molecules are ranked among the N texts."""
+    similarity = np.asarray(similarity)
+    if similarity.ndim != 2 or similarity.shape[1] < similarity.shape[0]:
+        shape = list(similarity.shape)
+        raise UserError(f"scores must be a matrix [texts, molecules] with at least as many molecules, not {shape}")
+    count, width = similarity.shape
+
+    def by_scores(scores):
+        return lambda rows, columns, labels: rank_similarity(scores[rows, columns], positives=labels)
+
+    directions = {
+        "text to molecule": (by_scores(similarity), width),
+        "molecule to text": (by_scores(similarity[:, :count].T), count),
+    }
+    return _measured(directions, pairs or Pairs(count), protocol, data, seed)
+
+
+def _measured(directions, pairs: Pairs, protocol: str, data: str, seed: int):
+    rule = ranking_protocol(protocol)
+    if not pairs.count:
+        raise UserError("nothing to evaluate: there are no queries")
+    sizes = [size for _, size in directions.values()]
+    if min(sizes) < pairs.count:
+        raise UserError(f"{pairs.count} pairs, but a table of {min(sizes)} rows")
+    if rule.distractors and max(sizes) == pairs.count:
+        raise UserError(f"{rule.name} ranks among the molecules of all splits: give those of the others (--pool)")
+    if pairs.keys is not None and len(pairs.keys) != max(sizes):
+        raise UserError(f"{len(pairs.keys)} molecule keys for {max(sizes)} rows")
     results, ranked = {}, {}
-    for direction, queries, candidates in (
-        ("text to molecule", texts, molecules),
-        ("molecule to text", molecules, texts),
-    ):
-        found = rank_embeddings(queries, candidates, positives=positives)
+    for direction, (rank, size) in directions.items():
+        own = "" if size > pairs.count or not rule.distractors else " (the queries' own)"
+        found = _in_batches(rank, pairs, size, rule.batch)
         ranked[direction] = found
         results[direction] = ranking_metrics(
-            found.ranks, len(candidates), pool, direction, extra_positives=keys is not None, data=data, seed=seed
+            found.ranks,
+            min(rule.batch, pairs.count) if rule.batch else size,
+            rule.pool + own,
+            direction,
+            rule.cutoffs,
+            POSITIVES[pairs.positives],
+            data,
+            seed,
+            rule.name,
         )
     return results, ranked
 
 
-def chance(queries: int, pool_size: int, like: Result) -> Result:
+def _in_batches(rank, pairs: Pairs, size: int, batch: int) -> Ranked:
+    """Ranks of all queries, among the whole pool (`batch` 0) or within batches of rows."""
+    count = pairs.count
+    spans = [(slice(i, min(i + batch, count)),) * 2 for i in range(0, count, batch)] if batch else []
+    parts = []
+    for rows, columns in spans or [(slice(0, count), slice(0, size))]:
+        labels = None if pairs.keys is None else (pairs.keys[rows], pairs.keys[columns])
+        part = rank(rows, columns, labels)
+        width = min(10, batch or size, count if batch else size)
+        missing = width - part.top.shape[1]
+        # The last batch may have fewer rows than are asked for: its last hit stands for the places it lacks.
+        top = np.pad(part.top, ((0, 0), (0, max(0, missing))), mode="edge") + columns.start
+        parts.append((part.ranks, top[:, :width]))
+    return Ranked(*(np.concatenate(column) for column in zip(*parts)))
+
+
+def chance(queries: int, pool_size: int, like: Result, batch: int = 0) -> Result:
     """What a random order of the pool gives in expectation (one partner a query): R@k = k/P, mean and median rank (P
-    + 1)/2, MRR = H(P)/P. Stamped like the result it is to stand beside; exact, so without intervals and without
-    rows."""
-    harmonic = float((1.0 / np.arange(1, pool_size + 1)).sum())
-    values = {"MRR": harmonic / pool_size, "Mean rank": (pool_size + 1) / 2, "Median rank": (pool_size + 1) / 2}
-    values |= {name: min(1.0, int(name[2:]) / pool_size) for name in like.scores if name.startswith("R@")}
+    + 1)/2, MRR = H(P)/P; within batches, the mean over queries. Stamped like the result it is to stand beside; exact,
+    so without intervals and without rows."""
+    rest = queries % batch if batch else 0
+    parts = [(queries - rest, batch), (rest, rest)] if batch else [(queries, pool_size)]
+    shares = [(count / queries, size) for count, size in parts if count]
+
+    def mean(value) -> float:
+        return sum(share * value(size) for share, size in shares)
+
+    values = {
+        "MRR": mean(lambda size: float((1.0 / np.arange(1, size + 1)).sum()) / size),
+        "Mean rank": mean(lambda size: (size + 1) / 2),
+        "Median rank": (max(shares)[1] + 1) / 2,
+    }
+    for name in like.scores:
+        if name.startswith("R@"):
+            values[name] = mean(lambda size, k=int(name[2:]): min(1.0, k / size))
     return Result({name: Score(values[name]) for name in like.scores}, {}, like.stamp)
 
 
