@@ -248,12 +248,14 @@ def test_the_tokenizer_to_check_may_lie_in_a_run_or_be_the_shipped_one(capsys, s
 
 
 def test_evaluate_takes_decoding_settings_and_names_the_checkpoint(capsys, small_run, tmp_path):
-    run = tmp_path / "run"
+    run, pool = tmp_path / "run", tmp_path / "pool.smi"
     shutil.copytree(small_run, run)
-    code, out, err = atomas(
-        capsys, "evaluate", run, "--checkpoint", "9", "--limit", "3", "--decoding.max-length", "7", "--spellings", "2"
-    )
+    pool.write_text("CCCCCCCCBr\nCCCCCCCCI\n")
+    ranked = ["--ranking", "text2mol33k", "--pool", pool, "--positives", "twins"]
+    options = ["--checkpoint", "9", "--limit", "3", "--decoding.max-length", "7", "--spellings", "2", *ranked]
+    code, out, err = atomas(capsys, "evaluate", run, *options)
     assert code == 0, err
+    assert "2 more molecules and 0 more texts" in " ".join(out.split())
     assert "checkpoint of step 9 of 12" in " ".join(out.split())
     assert "of at most 7 tokens" in " ".join(out.split())
     assert '<a href="evaluation/test/examples.html">' in (run / "report.html").read_text()

@@ -39,7 +39,8 @@ def evaluate(
       out: Of a file: the folder to write to; only tables are printed when absent.
     """
     if run.is_file() and (task == "ranking" or run.suffix in (".npz", ".npy")):
-        if corpus is not None or decoding.given() or training or columns != Columns() or task not in ("", "ranking"):
+        others = corpus is not None or decoding.given() or training or settings.pool or columns != Columns()
+        if others or task not in ("", "ranking"):
             raise UserError(f"{run} holds a ranking: --ranking, --positives, --seed and --out are for it")
         from atomas_jax.evaluation.ranking_files import evaluate_rankings
 

@@ -65,8 +65,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: read[name] for name in NAMES if name in read.files} or _nothing(path, read.files)
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read as arrays: {error}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        # numpy's own words speak of pickles whatever the file is
+        raise UserError(f"{path} cannot be read as arrays: want an .npz or .npy of numbers and strings") from None
 
 
 def _nothing(path: Path, names: list[str]):
