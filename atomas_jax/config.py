@@ -29,10 +29,11 @@ class EvaluationConfig:
     """Rows that search each other, drawn likewise; 0 takes all."""
     seed: int = 0
     """Of the samples, the random floor and the bootstrap."""
-    protocol: Literal["plain", "molt5"] = "plain"
-    """How metrics are computed; `molt5` is the published definition and needs `vocabulary`."""
+    protocol: Literal["plain", "molt5", "molregpt", "biot5plus", "lpm24"] = "plain"
+    """How metrics are computed (`atomas protocols`); all but `plain` need `vocabulary`."""
     vocabulary: str = ""
-    """SciBERT's WordPiece vocabulary file, for `molt5`; that of `atomas assets` when empty."""
+    """The file of the protocol's tokenizer: SciBERT's WordPieces, T5's spiece.model for molregpt; that of
+    `atomas assets` when empty."""
     wordnet: str = ""
     """A folder of NLTK data that holds corpora/wordnet. Empty: that of `atomas assets`, but none by `plain`. "none", or
     where there is no WordNet: METEOR does without synonyms, and says so."""
@@ -43,6 +44,8 @@ class EvaluationConfig:
     queries' own are not counted twice, so that a file of all splits may be given."""
     positives: Literal["own", "molecule", "twins"] = "own"
     """What counts as found: the query's own row, any row of the same molecule, or of its stereo twins too."""
+    fcd: bool = False
+    """Measure the Fréchet ChemNet distance of generated molecules too: needs the extra `fcd`, 1,000 molecules, time."""
     floors: bool = True
     """Put the captions of a random row and of the nearest training molecule beside the model's."""
     spellings: int = 0
@@ -161,6 +164,11 @@ def from_json(values, where: str) -> Experiment:
 
     if not isinstance(values, dict):
         raise UserError(f"{where} does not hold settings but {json.dumps(values)[:40]}")
+    batches = values.get("batches")
+    if isinstance(batches, dict) and {"smiles_edges", "text_edges"} <= batches.keys():
+        # runs of the first version chose shapes from a grid of lengths
+        kept = {name: value for name, value in batches.items() if name not in ("smiles_edges", "text_edges")}
+        values = {**values, "batches": {**kept, "shapes": batches["smiles_edges"] * batches["text_edges"]}}
     try:
         return cattrs.Converter(forbid_extra_keys=True).structure(values, Experiment)
     except BaseValidationError as error:

@@ -124,6 +124,23 @@ def identity(molecule: MoleculeLike) -> Identity:
     return Identity(key, inchikey(flat) or "SMILES:" + Chem.MolToSmiles(flat), canonical)
 
 
+def centres_alone(molecule: MoleculeLike) -> str:
+    """Canonical SMILES that keeps R/S centres and drops the geometry of double bonds (E/Z)."""
+    mol = Chem.Mol(as_molecule(molecule))
+    for bond in mol.GetBonds():
+        bond.SetStereo(Chem.BondStereo.STEREONONE)
+        bond.SetBondDir(Chem.BondDir.NONE)
+    return Chem.MolToSmiles(mol)
+
+
+def double_bonds_alone(molecule: MoleculeLike) -> str:
+    """Canonical SMILES that keeps the geometry of double bonds (E/Z) and drops R/S centres."""
+    mol = Chem.Mol(as_molecule(molecule))
+    for atom in mol.GetAtoms():
+        atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
+    return Chem.MolToSmiles(mol)
+
+
 def _flattened(mol: Mol) -> Mol:
     flat = Chem.Mol(mol)
     Chem.RemoveStereochemistry(flat)

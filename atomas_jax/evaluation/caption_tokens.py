@@ -22,8 +22,7 @@ def scibert(vocabulary: Path | None) -> Tokenize:
     """WordPieces of a BERT vocabulary file, lower-cased, no special tokens, cut at 512.
 
     With `scibert_scivocab_uncased`, which is taken from `atomas_jax.assets` when None is given, this is the tokenizer
-    of MolT5's evaluation. Raises `UserError` without a readable
-    vocabulary.
+    of MolT5's evaluation. Raises `UserError` without a readable vocabulary.
     """
     from tokenizers import BertWordPieceTokenizer
 
@@ -42,4 +41,21 @@ def scibert(vocabulary: Path | None) -> Tokenize:
     return lambda texts: [e.tokens for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
 
-TOKENIZERS: dict[str, Callable[[Path | None], Tokenize]] = {"words": words, "scibert": scibert}
+def t5(vocabulary: Path | None) -> Tokenize:
+    """Pieces of T5's SentencePiece model, case kept, never cut.
+
+    Its `spiece.model` is taken from `atomas_jax.assets` when None is given. Raises `UserError` without it.
+    """
+    import sentencepiece
+
+    vocabulary = vocabulary or assets.find("t5")
+    if vocabulary is None:
+        raise UserError("T5's pieces need its spiece.model: run `atomas assets t5`, or name the file")
+    try:
+        processor = sentencepiece.SentencePieceProcessor(model_proto=Path(vocabulary).read_bytes())
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"cannot read T5's spiece.model {vocabulary}: {error}") from None
+    return lambda texts: processor.encode(list(texts), out_type=str)
+
+
+TOKENIZERS: dict[str, Callable[[Path | None], Tokenize]] = {"words": words, "scibert": scibert, "t5": t5}

@@ -123,6 +123,7 @@ def measure_molecules(
                 training_keys=training.keys if training else None,
                 progress=progress.counter(bar),
                 seed=config.seed,
+                with_fcd=config.fcd and system == MODEL,
             )
     columns = {"Reference": smiles, "Generated": answers}
     cuts = cuts_of(smiles, texts, training)

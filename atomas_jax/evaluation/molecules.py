@@ -1,20 +1,29 @@
 """Generated molecules against reference molecules: how alike the strings and the molecules, how many are valid.
 
 Definitions are those of MolT5's evaluation (Edwards et al., EMNLP 2022), with what string metrics hide beside them:
-exactness without stereo, uniqueness, novelty.
+exactness without stereo and with either kind of it, uniqueness, novelty.
 """
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from atomas_jax.chemistry import fingerprints
-from atomas_jax.chemistry.molecules import Identity, InvalidMolecule, Mol, identity, parse
+from atomas_jax.chemistry.molecules import (
+    Identity,
+    InvalidMolecule,
+    Mol,
+    centres_alone,
+    double_bonds_alone,
+    identity,
+    parse,
+)
 from atomas_jax.errors import UserError
-from atomas_jax.evaluation import bleu, bootstrap
+from atomas_jax.evaluation import bleu, bootstrap, fcd
+from atomas_jax.evaluation.protocols import INVALID_SAYS, Protocol
 from atomas_jax.evaluation.protocols import protocol as protocol_named
 from atomas_jax.evaluation.results import Result, Stamp, check_pairs, data_hash, versions_of
 from atomas_jax.evaluation.workers import Progress, spread
@@ -30,29 +39,30 @@ def molecule_metrics(
     workers: int | None = None,
     progress: Progress | None = None,
     seed: int = 0,
+    with_fcd: bool = False,
 ) -> Result:
     """Measure generated SMILES, row by row against one reference each. What does not parse is invalid.
 
     Args:
       references, predictions: N SMILES each. String metrics take them as they are: repair doubled backslashes before.
-      protocol: a name of `PROTOCOLS`; it says what an empty prediction is.
+      protocol: a name of `PROTOCOLS`; it says what an empty or invalid prediction is, and what is canonicalised.
       training_keys: full InChIKeys (`chemistry.molecules.identity(...).key`) of the training molecules; with them
         novelty is measured.
       workers: processes; None: all cores above 500 rows. progress: called with (rows done, rows). seed: of the
-        bootstrap.
+        bootstrap. with_fcd: measure the Fréchet ChemNet distance too, as slow as all the rest.
 
     Returns:
-      `Result`. BLEU, Exact, Levenshtein and Validity are over all rows; MACCS, RDK and Morgan over valid outputs (NaN
-      in `rows` for the others). Uniqueness has no interval: a resample repeats molecules by itself.
+      `Result`. Which rows are in a metric is the protocol's to say; rows outside are NaN in `rows`. Uniqueness and FCD
+      have no interval: a resample repeats molecules by itself.
 
     Raises:
-      UserError: no rows, unequal numbers, an unknown protocol, a reference that is no molecule.
+      UserError: no rows, unequal numbers, an unknown protocol, a reference that is no molecule; FCD asked for without
+        its library or with too few molecules.
     """
     rule = protocol_named(protocol)
     references, predictions = list(references), list(predictions)
     check_pairs(references, predictions)
-    measure = functools.partial(_measure, empty_is_valid=rule.empty_is_valid)
-    measured = spread(measure, list(zip(references, predictions, strict=True)), workers, progress)
+    measured = spread(functools.partial(_measure, rule=rule), list(zip(references, predictions)), workers, progress)
     for number, row in enumerate(measured, start=1):
         if row.refused is not None:
             raise UserError(f"reference number {number} is no molecule: {row.refused}")
@@ -60,13 +70,18 @@ def molecule_metrics(
     counts = np.array([row.counts for row in measured], dtype=np.int64)
     keys = [row.key for row in measured]
     valid = np.array([row.valid for row in measured])
-    each = {
-        "Exact": np.array([row.exact for row in measured], dtype=np.float64),
-        "Exact, no stereo": np.array([row.exact_flat for row in measured], dtype=np.float64),
-        "Levenshtein": np.array([row.distance for row in measured], dtype=np.float64),
-        **{name: np.array([row.similar[i] for row in measured]) for i, name in enumerate(FINGERPRINTS)},
-        "Validity": valid.astype(np.float64),
-    }
+    each = {name: np.array([row.shares[i] for row in measured], np.float64) for i, name in enumerate(SHARES)}
+    each["Levenshtein"] = np.array([row.distance for row in measured], dtype=np.float64)
+    each |= {name: np.array([row.similar[i] for row in measured]) for i, name in enumerate(FINGERPRINTS)}
+    own_bleu = bleu.bleu(counts)
+    if rule.invalid == "drop":
+        counts[~valid] = 0
+        for values in (*each.values(), own_bleu):
+            values[~valid] = np.nan
+    elif rule.invalid == "zero":
+        for name in FINGERPRINTS:
+            each[name][~valid] = 0.0
+    each["Validity"] = valid.astype(np.float64)
     if training_keys is not None:
         known = frozenset(training_keys)
         each["Novelty"] = np.array([float(key not in known) if key else np.nan for key in keys])
@@ -74,10 +89,15 @@ def molecule_metrics(
     scores = bootstrap.scores(estimators, len(measured), seed=seed)
     molecules = [key for key in keys if key]
     scores["Uniqueness"] = bootstrap.Score(len(set(molecules)) / len(molecules) if molecules else np.nan)
+    libraries = ["rdkit", "rapidfuzz"]
+    if with_fcd:
+        libraries.append("fcd")
+        distance = fcd.distance(references, [p for p, row in zip(predictions, measured) if row.key])
+        scores["FCD"] = bootstrap.Score(distance)
     doubled = any("\\\\" in reference for reference in references)
     return Result(
         scores=scores,
-        rows={"BLEU": bleu.bleu(counts), **each, "BLEU counts": counts},
+        rows={"BLEU": own_bleu, **each, "BLEU counts": counts},
         stamp=Stamp(
             task="molecules",
             protocol=rule.name,
@@ -85,62 +105,81 @@ def molecule_metrics(
             data=data_hash(references),
             settings={
                 "backslashes": "doubled, as shipped" if doubled else "single",
-                "invalid outputs": "in BLEU, Levenshtein and Exact; not in similarities",
+                "strings": "canonical" if rule.canonical else "raw",
+                "invalid outputs": INVALID_SAYS[rule.invalid],
                 "empty outputs": "valid" if rule.empty_is_valid else "invalid",
+                **({"training": data_hash(sorted(training_keys))} if training_keys is not None else {}),
                 "bootstrap": f"{bootstrap.RESAMPLES} resamples, seed {seed}",
             },
             counts={
                 "invalid predictions": int((~valid).sum()),
                 "empty predictions": sum(not text.strip() for text in predictions),
             },
-            versions=versions_of("rdkit", "rapidfuzz"),
+            versions=versions_of(*libraries),
         ),
     )
 
 
+SHARES = ("Exact", "Exact, R/S", "Exact, E/Z", "Exact, no stereo")
+
+
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """One row; `similar` follows `FINGERPRINTS`, NaN when invalid; `key` is '' without a molecule."""
+    """One row; `shares` follows `SHARES`, `similar` `FINGERPRINTS`, NaN when invalid; `key` is '' without a
+    molecule."""
 
     counts: list[int]
     distance: int
     valid: bool = False
-    exact: bool = False
-    exact_flat: bool = False
+    shares: tuple[bool, ...] = (False,) * len(SHARES)
     similar: tuple[float, ...] = (np.nan,) * len(FINGERPRINTS)
     key: str = ""
     refused: str | None = None
 
 
-def _measure(rows: list[tuple[str, str]], empty_is_valid: bool) -> list[_Measured]:
-    return [_measure_one(reference, prediction, empty_is_valid) for reference, prediction in rows]
+def _measure(rows: list[tuple[str, str]], rule: Protocol) -> list[_Measured]:
+    return [_measure_one(reference, prediction, rule) for reference, prediction in rows]
 
 
-def _measure_one(reference: str, prediction: str, empty_is_valid: bool) -> _Measured:
-    counts, distance = bleu.counts(reference, prediction), Levenshtein.distance(reference, prediction)
+def _measure_one(reference: str, prediction: str, rule: Protocol) -> _Measured:
+    def compared(one: str, other: str) -> tuple[list[int], int]:
+        return bleu.counts(one, other), Levenshtein.distance(one, other)
+
     try:
         wanted = _known(reference)
     except InvalidMolecule as error:
-        return _Measured(counts, distance, refused=str(error))
-    if empty_is_valid and not prediction.strip():
-        return _Measured(counts, distance, valid=True, similar=(0.0,) * len(FINGERPRINTS))
+        return _Measured(*compared(reference, prediction), refused=str(error))
+    if rule.empty_is_valid and not prediction.strip():
+        return _Measured(*compared(reference, prediction), valid=True, similar=(0.0,) * len(FINGERPRINTS))
     try:
         made = _known(prediction)
     except InvalidMolecule:
-        return _Measured(counts, distance)
+        return _Measured(*compared(reference, prediction))
+    one, other = wanted.identity, made.identity
+    exact, flat = other.key == one.key, other.flat_key == one.flat_key
     return _Measured(
-        counts,
-        distance,
+        *(compared(one.canonical, other.canonical) if rule.canonical else compared(reference, prediction)),
         valid=True,
-        exact=made.identity.key == wanted.identity.key,
-        exact_flat=made.identity.flat_key == wanted.identity.flat_key,
+        shares=(
+            exact,
+            exact or (flat and _alike(centres_alone, wanted.molecule, made.molecule)),
+            exact or (flat and _alike(double_bonds_alone, wanted.molecule, made.molecule)),
+            flat,
+        ),
         similar=tuple(fingerprints.tanimoto(w, m) for w, m in zip(wanted.prints, made.prints)),
-        key=made.identity.key,
+        key=other.key,
     )
+
+
+def _alike(reduced: Callable[[Mol], str], one: Mol, other: Mol) -> bool:
+    """Whether two molecules of one connectivity are the same when one kind of stereo is dropped. By InChI, as `Exact`:
+    canonical SMILES would tell tautomers apart."""
+    return identity(reduced(one)).key == identity(reduced(other)).key
 
 
 @dataclass(frozen=True)
 class _Known:
+    molecule: Mol
     identity: Identity
     prints: tuple
 
@@ -149,4 +188,4 @@ class _Known:
 def _known(smiles: str) -> _Known:
     """Identity and fingerprints of a string; remembered, as an exact copy of the reference is common."""
     molecule: Mol = parse(smiles)
-    return _Known(identity(molecule), tuple(make(molecule) for make in FINGERPRINTS.values()))
+    return _Known(molecule, identity(molecule), tuple(make(molecule) for make in FINGERPRINTS.values()))
