@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from atomas_jax import cli
 from atomas_jax.config import EvaluationConfig
+from atomas_jax.corpus import readers
 from atomas_jax.corpus.configuration import Source
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import results
@@ -165,3 +166,10 @@ def test_a_damaged_file_is_told(tmp_path):
     for path, says in ((tmp_path / "cut.npz", "cannot be read as arrays"), (tmp_path / "no.npz", "no such file")):
         with pytest.raises(UserError, match=says):
             evaluate_rankings(path, EvaluationConfig())
+
+
+@pytest.mark.slow
+def test_the_pool_of_text2mol_is_that_of_the_field(shared):
+    test = [row.smiles for row in readers.read(Source(str(shared / "data/chebi20/test.txt.gz")))]
+    found = read_distractors(Source(str(shared / "data/chebi20/cid_to_smiles.tsv.gz")), test)
+    assert (len(test), found.own, found.refused, len(found.smiles) + len(test)) == (3300, 3300, 0, 33010)
