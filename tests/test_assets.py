@@ -198,7 +198,17 @@ def test_the_real_files_by_the_command(capsys, shared, data, site, monkeypatch):
     assert {assets.state(name) for name in assets.ASSETS} == {"ready"}
     assert "already at" in command(capsys, "assets", "t5")[1]
 
+    from atomas_jax.config import EvaluationConfig
     from atomas_jax.evaluation.captions import caption_metrics
+    from atomas_jax.evaluation.measuring import caption_result
+
+    for config, said in (
+        (EvaluationConfig(protocol="molt5"), "3.0"),
+        (EvaluationConfig(protocol="molt5", wordnet="none"), "no: METEOR without synonyms"),
+        (EvaluationConfig(), "no: METEOR without synonyms"),
+    ):
+        found = caption_result(["an acid"], ["an acid"], config, "captions")
+        assert found.stamp.settings["wordnet"] == said
 
     measured = caption_metrics(["the acid is blue"], ["an acid is blue"], "molt5", wordnet=assets.find("wordnet"))
     assert measured.stamp.settings["tokenizer"] == "scibert" and measured.stamp.settings["wordnet"] == "3.0"
