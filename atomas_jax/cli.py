@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": ("evaluating:evaluate", "a run folder on a split of its corpus, beside the floors"),
     "compare": ("comparing:compare", "two evaluations: paired differences with intervals, or why not"),
     "assets": ("assets:assets", "vocabularies and WordNet for evaluation: list, download, take"),
+    "protocols": ("evaluating:protocols", "the ways of measuring by name, and what each does"),
     "leakage": ("auditing:leakage", "what a test file shares with a training file"),
     "import": ("exchanging:import_", "a T5 checkpoint (Hugging Face, T5X) -> a run folder"),
     "export": ("exchanging:export", "a run folder -> a folder for transformers, with a model card"),

@@ -5,6 +5,7 @@ import gzip
 import pytest
 
 from atomas_jax.cli import main
+from atomas_jax.corpus.configuration import Source
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation.prediction_files import Columns, read_predictions
 
@@ -49,6 +50,36 @@ def test_what_cannot_be_read_is_named(tmp_path, data, says):
     path.write_bytes(data)
     with pytest.raises(UserError, match=says):
         read_predictions(path)
+
+
+def test_csv_and_json_lines_are_read_by_their_endings(tmp_path):
+    quoted = 'SMILES,ground truth,output\nCCO,"An alcohol, of two carbons.","An ""alcohol""."\n'
+    (tmp_path / "p.csv").write_text(quoted)
+    row = '{"SMILES": "CCO", "ground truth": "An alcohol, of two carbons.", "output": "An \\"alcohol\\"."}\n'
+    (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(row.encode()))
+    one, other = read_predictions(tmp_path / "p.csv"), read_predictions(tmp_path / "p.jsonl.gz")
+    assert one == other
+    assert one.answers == ['An "alcohol".']
+    (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress((row + "[1]\n").encode()))
+    with pytest.raises(UserError, match="line 2 is no JSON object"):
+        read_predictions(tmp_path / "p.jsonl.gz")
+
+
+def test_outputs_with_ids_are_joined_with_references_in_their_order(tmp_path):
+    references, path = tmp_path / "test.tsv", tmp_path / "p.tsv"
+    references.write_text("CID\tSMILES\tdescription\n7\tC/C=C\\\\C\tA butene.\n9\tCCO\tAn alcohol.\n")
+    path.write_text("CID\tcaption2molecule\n9\tCCN\n7\tCC=CC\n")
+    columns = Columns(output="caption2molecule")
+    read = read_predictions(path, columns, "molecules", Source(str(references)))
+    assert (read.inputs, read.answers) == (["A butene.", "An alcohol."], ["CC=CC", "CCN"])
+    assert read.references == ["C/C=C\\C", "CCO"]
+    shipped = read_predictions(path, columns, "molecules", Source(str(references), backslashes="as_shipped"))
+    assert shipped.references[0] == "C/C=C\\\\C"
+    for rows, told in (("9\tCCN\n", "1 of the references have no output"), ("9\tC\n9\tC\n7\tC\n", "ids more than once"),
+                       ("9\tC\n7\tC\n8\tC\n", "1 outputs have no reference")):  # fmt: skip
+        path.write_text("CID\tcaption2molecule\n" + rows)
+        with pytest.raises(UserError, match=told):
+            read_predictions(path, columns, "molecules", Source(str(references)))
 
 
 def run(capsys, *arguments):

@@ -33,13 +33,14 @@ def evaluate_file(
     task: str = "",
     training: Source | None = None,
     folder: Path | None = None,
+    references: Source | None = None,
 ) -> Results:
     """Measure a prediction file (`prediction_files.read_predictions`), a sample of it where the settings say so.
 
     Args:
       training: a file of training pairs, for floors, novelty and slices by similarity. folder: as `evaluate_answers`.
     """
-    read = read_predictions(path, columns, task)
+    read = read_predictions(path, columns, task, references)
     count = len(read.inputs)
     chosen = sample_rows(count, config.limit, config.seed)
     rows = [[column[i] for i in chosen] for column in (read.inputs, read.references, read.answers)]

@@ -1,14 +1,22 @@
-"""Prediction files as the field shares them: a table of inputs, references and outputs, tab-separated, unquoted.
+"""Prediction files as the field shares them: a table of inputs, references and outputs.
 
 MolT5's layouts are `SMILES <TAB> ground truth <TAB> output` for captions and `description <TAB> ground truth <TAB>
-output` for molecules; other columns and other names are taken where they are named.
+output` for molecules, unquoted; other columns and other names are taken where they are named, CSV (`.csv`, quoted) and
+JSON lines (`.jsonl`) by the file's ending, any of them gzip'd or not. A file that has outputs and ids alone
+(MolReGPT's) is joined with a file of references.
 """
 
+import csv
 import gzip
+import io
+import json
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from atomas_jax.corpus import readers
+from atomas_jax.corpus.configuration import Source
 from atomas_jax.errors import UserError
 
 LONGEST_CELL = 1 << 20
@@ -28,6 +36,8 @@ class Columns:
     """Of the right answers."""
     output: str = "output"
     """Of the answers to measure."""
+    id: str = "CID"
+    """Of what names a row, where references are in a file of their own."""
 
 
 @dataclass(frozen=True)
@@ -40,34 +50,42 @@ class Predictions:
     answers: list[str]
 
 
-def read_predictions(path: str | Path, columns: Columns = Columns(), task: str = "") -> Predictions:
-    r"""Read a prediction file, gzip'd or not.
+def read_predictions(
+    path: str | Path, columns: Columns = Columns(), task: str = "", references: Source | None = None
+) -> Predictions:
+    r"""Read a prediction file.
 
     Args:
       columns: which to read; an input that is not named is found by `INPUTS`. Doubled backslashes of SMILES are
         kept: they are part of what was published, and the stamp names them.
       task: "captions" or "molecules"; '' tells it by the name of the input column.
+      references: pairs with ids, for a file that has outputs and ids alone; its rows give the order. Its own
+        `backslashes` setting says whether doubled ones are repaired.
 
     Raises:
       UserError: a file that is missing, damaged, not UTF-8 or without rows, a missing column, a row of another width,
-        a cell beyond `LONGEST_CELL`; with the line.
+        a cell beyond `LONGEST_CELL`, with the line; ids that are missing, repeated or unknown.
     """
-    lines = _lines(Path(path))
-    head = [name.strip() for name in lines[0].split("\t")]
+    path = Path(path)
+    table = _table(path)
+    head = next(table)
     places = {name.lower(): place for place, name in reversed(list(enumerate(head)))}
-    given = columns.input or next((name for name in places if name in INPUTS), "")
-    chosen = {"input": given, "reference": columns.reference, "output": columns.output}
+    if references is None:
+        given = columns.input or next((name for name in places if name in INPUTS), "")
+        chosen = {"input": given, "reference": columns.reference, "output": columns.output}
+        task = task or INPUTS.get(given.lower(), "")
+    else:
+        chosen = {"id": columns.id, "output": columns.output}
     for what, name in chosen.items():
         if name.lower() not in places:
             wanted = f"no {what} column {name!r}" if name else f"no {what} column"
             raise UserError(f"{path} has {wanted}; it has {', '.join(head)[:300]}: name one with --columns.{what}")
-    task = task or INPUTS.get(given.lower(), "")
     if not task:
-        raise UserError(f"{path}: column {given!r} tells no task: give --task captions or molecules")
+        told = f"column {chosen['input']!r} tells no task" if references is None else "ids tell no task"
+        raise UserError(f"{path}: {told}: give --task captions or molecules")
     read = [places[name.lower()] for name in chosen.values()]
     rows = []
-    for number, line in enumerate(lines[1:], start=2):
-        cells = line.split("\t")
+    for number, cells in enumerate(table, start=2):
         if len(cells) != len(head):
             raise UserError(f"{path} line {number}: {len(cells)} columns, the header has {len(head)}")
         row = [cells[place] for place in read]
@@ -76,7 +94,57 @@ def read_predictions(path: str | Path, columns: Columns = Columns(), task: str =
         rows.append(row)
     if not rows:
         raise UserError(f"{path} has no rows below its header")
-    return Predictions(task, *(list(column) for column in zip(*rows)))
+    if references is None:
+        return Predictions(task, *(list(column) for column in zip(*rows)))
+    return _joined(path, task, rows, references)
+
+
+def _joined(path: Path, task: str, rows: list[list[str]], references: Source) -> Predictions:
+    """Outputs put to the references of the same ids, in the references' order."""
+    answers = dict(rows)
+    if len(answers) < len(rows):
+        raise UserError(f"{path} has {len(rows) - len(answers):,} ids more than once: one output an id is wanted")
+    records = [record for record in readers.read(references) if isinstance(record, readers.Record)]
+    lacking = [record.id for record in records if record.id not in answers]
+    unknown = answers.keys() - {record.id for record in records}
+    if lacking or unknown:
+        where = f"{len(lacking):,} of the references have no output" if lacking else ""
+        more = f"{len(unknown):,} outputs have no reference" if unknown else ""
+        first = lacking[0] if lacking else min(unknown)
+        told = " and ".join(filter(None, (where, more)))
+        raise UserError(f"{path} and {references.path}: {told} (such as id {first}): want one output a reference")
+    pairs = [(record.smiles, record.text) for record in records]
+    inputs, wanted = zip(*(pairs if task == "captions" else [pair[::-1] for pair in pairs]))
+    return Predictions(task, list(inputs), list(wanted), [answers[record.id] for record in records])
+
+
+def _table(path: Path) -> Iterator[list[str]]:
+    """The header, then the cells of every row."""
+    kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    lines = _lines(path)
+    if kind == "csv":
+        csv.field_size_limit(max(csv.field_size_limit(), 2 * LONGEST_CELL))
+        try:
+            yield from csv.reader(io.StringIO("\n".join(lines), newline=""), strict=True)
+        except csv.Error as error:
+            raise UserError(f"{path} is no CSV: {error}") from None
+    elif kind in ("jsonl", "ndjson"):
+        head: list[str] = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{path} line {number} is no JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{path} line {number} is no JSON object of columns")
+            if not head:
+                head = list(row)
+                yield head
+            yield [str(row[name]) for name in head if name in row]
+    else:
+        head, *rows = lines
+        yield [name.strip() for name in head.split("\t")]
+        yield from (line.split("\t") for line in rows)
 
 
 def _lines(path: Path) -> list[str]:
