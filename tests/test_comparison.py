@@ -12,7 +12,8 @@ from atomas_jax import cli
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import bootstrap, results, slices
 from atomas_jax.evaluation.captions import caption_metrics
-from atomas_jax.evaluation.comparison import compare, find_results
+from atomas_jax.evaluation.comparison import compare, find_results, print_comparisons
+from atomas_jax.evaluation.molecules import molecule_metrics
 from atomas_jax.evaluation.prediction_files import Columns, read_predictions
 from atomas_jax.evaluation.ranking import ranking_metrics
 
@@ -77,6 +78,15 @@ def test_what_differs_is_named_and_versions_are_only_told():
     found = compare(one, dataclasses.replace(measured(WORSE, seed=5), stamp=newer))
     assert len(found.versions) == 1 and found.versions[0].endswith("and 0.1")
     assert compare(one, measured(BETTER, seed=5)).versions == []
+
+
+def test_similarities_over_different_valid_rows_are_told(capsys):
+    good, bad = (molecule_metrics(["CCO", "CCN"], answers) for answers in (["CCO", "CCC"], ["CCO", "C("]))
+    print_comparisons({"Molecules": compare(good, bad)})
+    assert "over each system's own" in capsys.readouterr().out
+    assert compare(good, bad).metrics["Uniqueness"].sign == ""
+    print_comparisons({"Molecules": compare(good, good)})
+    assert "over each system's own" not in capsys.readouterr().out
 
 
 def command(capsys, *words) -> tuple[int, str, str]:

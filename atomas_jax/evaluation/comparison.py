@@ -48,7 +48,8 @@ def compare(one: Result, other: Result, resamples: int = bootstrap.RESAMPLES, se
     """The paired differences of two results, B - A.
 
     Source: Koehn, Statistical Significance Tests for Machine Translation Evaluation, EMNLP 2004 (paired bootstrap);
-    percentile intervals. Each metric's interval stands for itself: none is corrected for there being several.
+    percentile intervals. Each metric's interval stands for itself: none is corrected for there being several. A mean
+    over valid outputs is over each system's own rows, in the resamples as in the values.
 
     Raises: `UserError` where their stamps differ, saying in what.
     """
@@ -143,6 +144,9 @@ def print_comparisons(
     console = console or Console()
     for task, one in found.items():
         console.print(comparison_table(task, names, one))
+        validity = one.metrics.get("Validity")
+        if validity is not None and validity.one != validity.other:
+            console.print("Similarities are over each system's own valid outputs.", highlight=False)
         if one.versions:
             console.print(f"Measured with {'; '.join(one.versions)}: small differences may be theirs.", highlight=False)
 
