@@ -63,6 +63,12 @@ def test_csv_and_json_lines_are_read_by_their_endings(tmp_path):
     (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress((row + "[1]\n").encode()))
     with pytest.raises(UserError, match="line 2 is no JSON object"):
         read_predictions(tmp_path / "p.jsonl.gz")
+    for line, told in (("[" * 100_000, "line 2 is no JSON: "), ('{"SMILES": "C"}', "line 2 has no 'ground truth'")):
+        (tmp_path / "p.jsonl").write_text(row + line + "\n")
+        with pytest.raises(UserError, match=told):
+            read_predictions(tmp_path / "p.jsonl")
+    (tmp_path / "p.jsonl").write_text(row + '{"SMILES": "C", "ground truth": "Methane.", "output": null}\n')
+    assert read_predictions(tmp_path / "p.jsonl").answers == ['An "alcohol".', ""]
 
 
 def test_outputs_with_ids_are_joined_with_references_in_their_order(tmp_path):
@@ -95,6 +101,7 @@ def test_the_command_measures_a_file_beside_floors(tmp_path, capsys):
     train.write_text("SMILES\tdescription\nOCC\tAn alcohol.\nCC=CC\tAn alkene.\n")
     code, out, _ = run(capsys, path)
     assert not code and "METEOR" in out and "another row" not in out
+    assert "Among the rows: 1 empty predictions." in out
     code, out, _ = run(capsys, path, "--training", train, "--out", tmp_path / "out")
     assert not code and "nearest training pair" in out and "report.html" in out
     assert (tmp_path / "out/report.html").is_file() and (tmp_path / "out/examples.html").is_file()

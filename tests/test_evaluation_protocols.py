@@ -70,3 +70,9 @@ def test_protocols_are_listed(capsys):
     out = capsys.readouterr().out
     assert end.value.code == 0
     assert all(f"  {name}: " in out for name in (*PROTOCOLS, "text2mol33k", "pcdes"))
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_what_follows_a_blank_is_a_name_for_rdkit_and_for_protocols_that_go_by_it(name):
+    result = molecule_metrics(["CCO", "CCN"], ["OCC an alcohol", "CCN"], name)
+    assert result["Validity"] == result["Exact"] == (0.5 if name == "plain" else 1)

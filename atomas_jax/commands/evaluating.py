@@ -86,5 +86,6 @@ def protocols() -> None:
         lines.append(f"  {rule.name}: {rule.about}")
         lines.append(f"    BLEU and METEOR on {rule.tokenizer} tokens; molecules as {strings}")
         lines.append(f"    invalid outputs: {INVALID_SAYS[rule.invalid]}; an empty output is {empty}")
+        lines.append(f"    an output with a blank is {'read up to it' if rule.ends_at_blank else 'invalid'}")
     lines += ["rankings (--ranking):", *(f"  {rule.name}: {rule.about}" for rule in RANKINGS.values())]
     Console(soft_wrap=True).print("\n".join(lines), markup=False, highlight=False)

@@ -73,14 +73,18 @@ def evaluate_answers(
       training: pairs for floors, novelty and slices by similarity (`measuring.read_training`); floors need two rows.
       notes: sentences under the title.
 
-    Raises: `UserError` for unequal numbers of rows, and as the metrics do.
+    Raises: `UserError` for unequal numbers of rows, FCD of captions, and as the metrics do.
     """
     if not len(inputs) == len(references) == len(answers):
         counts = f"{len(inputs):,} inputs, {len(references):,} references, {len(answers):,} answers"
         raise UserError(f"{counts}: want one of each for every row")
+    if config.fcd and task == "captions":
+        raise UserError("FCD is of molecules, and these are captions: do without (--no-fcd)")
     measure = measure_captions if task == "captions" else measure_molecules
     measured = measure(inputs, references, answers, config, training)
     results: Results = {measured.sheet.name: measured.table}
+    odd = [f"{count:,} {what}" for what, count in measured.table[MODEL].stamp.counts.items() if count]
+    notes = [*notes, *([f"Among the rows: {', '.join(odd)}."] if odd else [])]
     tables.print_results(results, console, notes)
     if folder is None:
         return results

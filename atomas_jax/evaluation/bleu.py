@@ -36,7 +36,7 @@ def bleu(totals: np.ndarray, order: int = ORDERS) -> np.ndarray:
     matches, places = totals[..., :order], totals[..., ORDERS : ORDERS + order]
     here, there = totals[..., 2 * ORDERS], totals[..., 2 * ORDERS + 1]
     any_match = (matches > 0).all(axis=-1)
-    precision = np.where(any_match[..., None], matches, 1.0) / places
+    precision = np.where(any_match[..., None], matches, 1.0) / np.maximum(places, 1)  # 0: no row at all
     brevity = np.where(here > there, 1.0, np.exp(1.0 - there / np.maximum(here, 1)))
     return np.where(any_match, brevity * np.exp(np.log(precision).mean(axis=-1)), 0.0)
 

@@ -108,6 +108,7 @@ def molecule_metrics(
                 "strings": "canonical" if rule.canonical else "raw",
                 "invalid outputs": INVALID_SAYS[rule.invalid],
                 "empty outputs": "valid" if rule.empty_is_valid else "invalid",
+                "outputs with blanks": "read up to the blank" if rule.ends_at_blank else "invalid",
                 **({"training": data_hash(sorted(training_keys))} if training_keys is not None else {}),
                 "bootstrap": f"{bootstrap.RESAMPLES} resamples, seed {seed}",
             },
@@ -152,7 +153,7 @@ def _measure_one(reference: str, prediction: str, rule: Protocol) -> _Measured:
     if rule.empty_is_valid and not prediction.strip():
         return _Measured(*compared(reference, prediction), valid=True, similar=(0.0,) * len(FINGERPRINTS))
     try:
-        made = _known(prediction)
+        made = _known(" ".join(prediction.split()[:1]) if rule.ends_at_blank else prediction)
     except InvalidMolecule:
         return _Measured(*compared(reference, prediction))
     one, other = wanted.identity, made.identity

@@ -133,14 +133,16 @@ def _table(path: Path) -> Iterator[list[str]]:
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path} line {number} is no JSON: {error}") from None
             if not isinstance(row, dict):
                 raise UserError(f"{path} line {number} is no JSON object of columns")
             if not head:
                 head = list(row)
                 yield head
-            yield [str(row[name]) for name in head if name in row]
+            if lacking := [name for name in head if name not in row]:
+                raise UserError(f"{path} line {number} has no {lacking[0]!r}, which the first line has")
+            yield ["" if row[name] is None else str(row[name]) for name in head]
     else:
         head, *rows = lines
         yield [name.strip() for name in head.split("\t")]

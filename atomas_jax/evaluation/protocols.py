@@ -26,8 +26,9 @@ class Protocol:
 
     `tokenizer` names the entry of `caption_tokens.TOKENIZERS` for BLEU and METEOR; `strip_prefix` is cut from the start
     of predicted captions; `empty_is_valid`: an empty prediction is read as a molecule without atoms (valid, similar to
-    nothing) as `Chem.MolFromSmiles("")` does, instead of as no molecule; `canonical`: BLEU and Levenshtein compare
-    RDKit's canonical SMILES of both molecules, not the strings.
+    nothing) as `Chem.MolFromSmiles("")` does, instead of as no molecule; `ends_at_blank`: likewise, what follows a
+    blank is taken for a name and ignored, instead of making the output invalid; `canonical`: BLEU and Levenshtein
+    compare RDKit's canonical SMILES of both molecules, not the strings.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Protocol:
     tokenizer: str
     strip_prefix: str = ""
     empty_is_valid: bool = False
+    ends_at_blank: bool = False
     canonical: bool = False
     invalid: Invalid = "skip"
 
@@ -52,6 +54,7 @@ PROTOCOLS: dict[str, Protocol] = {
             tokenizer="scibert",
             strip_prefix="[CLS] ",
             empty_is_valid=True,
+            ends_at_blank=True,
         ),
         Protocol(
             "molregpt",
@@ -59,12 +62,14 @@ PROTOCOLS: dict[str, Protocol] = {
             "molt5, published on references with doubled backslashes",
             tokenizer="t5",
             empty_is_valid=True,
+            ends_at_blank=True,
         ),
         Protocol(
             "biot5plus",
             "BioT5+ (Pei et al. 2024): captions as molt5; molecules canonicalised on both sides, invalid outputs "
             "dropped before all metrics",
             tokenizer="scibert",
+            ends_at_blank=True,
             canonical=True,
             invalid="drop",
         ),
@@ -74,6 +79,7 @@ PROTOCOLS: dict[str, Protocol] = {
             tokenizer="scibert",
             strip_prefix="[CLS] ",
             empty_is_valid=True,
+            ends_at_blank=True,
             invalid="zero",
         ),
     )
