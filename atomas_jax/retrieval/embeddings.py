@@ -9,6 +9,7 @@ import numpy as np
 from atomas_jax.model.atomas import Atomas
 from atomas_jax.model.configuration import ModelConfig
 from atomas_jax.model.heads import Modality
+from atomas_jax.retrieval.devices import by_rows, power_of_two, rows_mesh, whole
 
 SHORTEST = 32
 """Padded lengths are this times powers of two, so that few programs are compiled."""
@@ -24,12 +25,15 @@ def embed(
 ) -> np.ndarray:
     """Unit vectors float32 [N, E] of N strings of token ids (end mark included), in input order.
 
-    Longest first, so that a string shares its batch with others of its length. `on_progress` is called with the
-    number of strings done since its last call.
+    Longest first, so that a string shares its batch with others of its length; the rows of a batch are split over all
+    devices, and come in powers of two, so that lists of any length share few programs. `on_progress` is called with
+    the number of strings done since its last call.
     """
     vectors = np.zeros((len(strings), config.alignment.embedding_dim), np.float32)
     order = sorted(range(len(strings)), key=lambda i: -len(strings[i]))
-    rows = min(batch_size, max(len(strings), 1))
+    devices = rows_mesh().size
+    rows = devices * power_of_two(-(-min(batch_size, max(len(strings), 1)) // devices))
+    params = jax.device_put(params, whole())
     for start in range(0, len(order), rows):
         chosen = order[start : start + rows]
         width = SHORTEST
@@ -38,7 +42,8 @@ def embed(
         tokens = np.zeros((rows, width), np.int32)
         for row, i in enumerate(chosen):
             tokens[row, : len(strings[i])] = strings[i]
-        vectors[chosen] = np.asarray(_embed(params, tokens, config=config, modality=modality))[: len(chosen)]
+        done = _embed(params, jax.device_put(tokens, by_rows()), config=config, modality=modality)
+        vectors[chosen] = np.asarray(done)[: len(chosen)]
         if on_progress:
             on_progress(len(chosen))
     return vectors
