@@ -92,6 +92,7 @@ def test_distinct_samples_are_draws_without_replacement(params):
         assert len(names) == 7 and statistic < 27.9, "beyond the 0.9999 quantile for 6 degrees of freedom"
 
 
+@pytest.mark.slow
 def test_fewer_strings_than_asked_for_are_given_once_each(params):
     for method in ("distinct", "beam"):
         settings = DecodingConfig(method=method, results=9, beams=9, max_length=2)
@@ -127,6 +128,7 @@ def test_min_p_cuts_by_the_likeliest():
         assert chi_square(np.array([drawn[i] for i in range(kept)]), expected) < 21.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["sample", "beam"])
 def test_the_python_loop_writes_what_the_compiled_one_does(params, way):
     inputs = [SOURCE, [6, 1]]
@@ -139,7 +141,9 @@ def test_the_python_loop_writes_what_the_compiled_one_does(params, way):
         np.testing.assert_allclose(one.score, other.score, atol=1e-4)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", ["greedy", *(pytest.param(way, marks=pytest.mark.slow) for way in WAYS if way != "greedy")]
+)
 def test_a_batch_that_shrinks_writes_the_same(params, way):
     """Strings that are done leave the batch while others go on; in batches too small to shrink, all are the same."""
     rng = np.random.default_rng(1)
@@ -178,6 +182,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.multiprocess
 def test_eight_devices_write_what_one_does():
     here = Path(__file__).resolve().parent
