@@ -44,7 +44,9 @@ def permitted(rules: Rules, state: State, position: Int[Array, ""], max_length: 
     """
     allowed = rules.allowed[None]
     if rules.constraint is not None:
-        allowed = allowed & rules.constraint.allowed(state, max_length - position)
+        known = rules.constraint.allowed(state, max_length - position)
+        # a model's vocabulary may be rounded up beyond the tokenizer's, which is all that a constraint knows
+        allowed = allowed & jnp.pad(known, ((0, 0), (0, allowed.shape[-1] - known.shape[-1])))
     if rules.prefix is not None:
         places = rules.prefix.shape[0]
         demanded = jax.lax.dynamic_index_in_dim(rules.prefix, jnp.minimum(position, places - 1), keepdims=False)
