@@ -13,9 +13,10 @@ import numpy as np
 from atomas_jax.config import Experiment, from_json
 from atomas_jax.decoding.answers import Answer, Chooser
 from atomas_jax.decoding.constraint import Constraint
-from atomas_jax.decoding.generate import generate
+from atomas_jax.decoding.generate import WINDOW, generate
 from atomas_jax.decoding.rerank import agreement
 from atomas_jax.decoding.settings import DecodingConfig
+from atomas_jax.decoding.steering import Steering
 from atomas_jax.decoding.validity import smiles_validity
 from atomas_jax.errors import UserError
 from atomas_jax.model.atomas import abstract_parameters
@@ -45,7 +46,8 @@ class TrainedModel:
         return self._collect(self.write_captions(molecules, **settings), settings)
 
     def generate(self, texts: Sequence[str], **settings) -> list[str] | list[list[str]]:
-        """A SMILES for each text; keyword arguments as `caption`."""
+        """A SMILES for each text; keyword arguments as `caption`, and `steering`, what is asked of the molecules:
+        `generate(texts, steering=Steering(formula="C9H8O4", budget=1000))`."""
         return self._collect(self.write_molecules(texts, **settings), settings)
 
     def embed_molecules(self, molecules: Sequence[str], progress: Progress | None = None) -> np.ndarray:
@@ -104,6 +106,8 @@ class TrainedModel:
         prefix: Sequence[int] = (),
         constraint: Constraint | None = None,
         accept: Callable[[str], bool] | None = None,
+        steering: Steering | None = None,
+        window: int = WINDOW,
         batch_size: int = 64,
         **settings,
     ) -> Iterator[list[Answer]]:
@@ -116,6 +120,8 @@ class TrainedModel:
           prefix: token ids that every string starts with.
           constraint: what may follow what, inside the compiled loop; None leaves it to the setting `constrained`.
           accept: what else a string must be to be given, beside valid; refused ones are replaced likewise.
+          steering: what a chemist asks of molecules; how many strings it took is in every answer (`tried`).
+          window: batches sorted by length together at most; 1 gives the results of a slow stream batch by batch.
           settings: override the run's `DecodingConfig`.
         """
         _check_positive("batch_size", batch_size)
@@ -123,9 +129,14 @@ class TrainedModel:
         _check_list(inputs, "text" if molecules else "molecule")
         tokenizer, config = self.tokenizer, self.config.transformer
         if constraint is None and molecules and decoding.constrained and tokenizer.kind == "atomwise":
-            constraint = self._validity
+            constraint = self._validity(decoding.max_length)
         encode = tokenizer.encode_text if molecules else tokenizer.encode_smiles
         accept = _both(_molecule_check(), accept) if molecules and decoding.valid else accept
+        if steering is not None:
+            if not molecules:
+                raise UserError("steering is for molecules: captions take none")
+            accept = _both(accept, steering.check())
+            prefix = prefix or self._prefix(steering.prefix)
         if decoding.method == "beam" and (accept or decoding.rerank != "none"):
             decoding = replace(decoding, candidates=decoding.beams)
 
@@ -136,7 +147,7 @@ class TrainedModel:
                 start_id=tokenizer.smiles_start_id if molecules else tokenizer.text_start_id,
                 allowed=tokenizer.smiles_ids if molecules else tokenizer.text_ids,
                 constraint=constraint,
-                prefix=prefix, numbers=numbers, batch_size=batch_size, on_progress=on_progress,
+                prefix=prefix, numbers=numbers, window=window, batch_size=batch_size, on_progress=on_progress,
             )  # fmt: skip
 
         def agree(pairs):
@@ -150,11 +161,25 @@ class TrainedModel:
             tokenizer.decode_smiles if molecules else tokenizer.decode_text,
             accept,
             agree if decoding.rerank != "none" else None,
+            steering.budget if steering else None,
         ).answers(inputs, first, batch_size, progress)
 
+    def _validity(self, length: int) -> Constraint:
+        """The constraint for strings of so many tokens, of which there are one or more an atom and one ends it."""
+        if length not in self._constraints:
+            self._constraints[length] = smiles_validity(self.tokenizer, atoms=length)
+        return self._constraints[length]
+
     @cached_property
-    def _validity(self) -> Constraint:
-        return smiles_validity(self.tokenizer)
+    def _constraints(self) -> dict[int, Constraint]:
+        return {}
+
+    def _prefix(self, smiles: str) -> list[int]:
+        """Token ids of the beginning of a SMILES. Raises UserError where the tokenizer cannot write it."""
+        tokens = self.tokenizer.encode_smiles(smiles)[:-1] if smiles else []
+        if (smiles and smiles.split() != [smiles]) or self.tokenizer.decode_smiles(tokens) != smiles:
+            raise UserError(f"the prefix {smiles!r} is no beginning of a SMILES")
+        return tokens
 
     @cached_property
     def parameter_count(self) -> int:

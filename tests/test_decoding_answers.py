@@ -55,8 +55,25 @@ def test_an_input_no_draw_serves_is_told_by_an_empty_answer():
         return letters(inputs, numbers, settings)
 
     never = Chooser(DecodingConfig(), counting, lambda tokens: "x", accept=lambda string: False)
-    assert list(never.answers("x", 0, 2)) == [[NOTHING]]
+    assert list(never.answers("x", 0, 2)) == [[NOTHING._replace(tried=1 + sum(REDRAWS))]]
     assert drawn == [1, *REDRAWS]
+
+
+def test_a_budget_is_spent_and_never_more():
+    drawn = []
+
+    def counting(inputs, numbers, settings, on_progress=None):
+        drawn.append(settings.written)
+        return letters(inputs, numbers, settings)
+
+    for budget, rounds in ((1, [1]), (20, [1, 8, 11]), (300, [1, 8, 32, 128, 128, 3])):
+        drawn.clear()
+        never = Chooser(DecodingConfig(), counting, lambda tokens: "x", accept=lambda string: False, budget=budget)
+        ((answer,),) = never.answers("x", 0, 2)
+        assert drawn == rounds and answer.tried == budget
+    drawn.clear()
+    always = Chooser(DecodingConfig(), counting, lambda tokens: "x", accept=lambda string: True, budget=300)
+    assert [[a.tried for a in answers] for answers in always.answers("xy", 0, 2)] == [[1], [1]]
 
 
 def test_redraws_of_distinct_answers_stay_distinct():

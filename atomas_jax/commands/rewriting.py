@@ -15,6 +15,7 @@ from atomas_jax.commands import Unprefixed
 from atomas_jax.commands.continued import ContinuedOutput, check_writable
 from atomas_jax.commands.lines import count_lines, read_lines
 from atomas_jax.config import DecodingOverrides
+from atomas_jax.decoding.steering import Steering
 from atomas_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,8 +55,14 @@ def generate(
     batch_size: int = 64,
     scores: bool = False,
     decoding: Annotated[DecodingOverrides, Unprefixed] = DecodingOverrides(),  # noqa: B008  (frozen)
+    steering: Annotated[Steering, Unprefixed] = Steering(),  # noqa: B008  (frozen)
 ) -> None:
     """SMILES for texts. Output: tab-separated lines of text and SMILES, in input order.
+
+    Conditions on the molecules are met by trying more strings, up to the budget; how many is told at the end:
+
+        atomas generate RUN "An analgesic." --require-smarts "C(=O)[OH]" --weight 150:250
+        atomas generate RUN "A phenol." --prefix "Oc1ccc" --method sample --results 5 --budget 1000
 
     Args:
       run: A run folder.
@@ -66,22 +73,32 @@ def generate(
       batch_size: Strings decoded together.
       scores: Add a column with the natural logarithm of the answer's probability.
     """
-    _rewrite(run, "generate", texts, file, out, checkpoint, batch_size, scores, decoding)
+    _rewrite(run, "generate", texts, file, out, checkpoint, batch_size, scores, decoding, steering)
 
 
 def _rewrite(
-    run: Path, task: str, given, file, out, checkpoint, batch_size: int, scores: bool, decoding: DecodingOverrides
-) -> None:
+    run: Path, task: str, given, file, out, checkpoint, batch_size: int, scores: bool, decoding: DecodingOverrides,
+    steering: Steering | None = None,
+) -> None:  # fmt: skip
     from atomas_jax.trained import load
 
     if batch_size < 1:
         raise UserError(f"--batch-size is {batch_size}: want 1 or more")
+    if steering is not None:
+        steering.check()
+        steering = None if steering == Steering() else steering
     check_writable(out)
     inputs = (string for _, string in read_lines(given, file, "inputs"))
     inputs = chain([next(inputs)], inputs)  # what is wrong with them is said before a model is loaded
     model = load(run, checkpoint)
     settings = asdict(model.decoding(**decoding.given()))
     header = {"command": task, "run": str(run.resolve()), "step": model.step, "scores": scores, **settings}
+    options = {} if steering is None else {"steering": steering}
+    if steering is not None:
+        header["steering"] = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(steering).items()}
+    total = count_lines(given, file)
+    if total is None:  # a stream may be slow: its results do not wait for a long window
+        options["window"] = 1
     waiting: deque[str] = deque()
 
     def remembered(strings: Iterator[str]) -> Iterator[str]:
@@ -91,16 +108,22 @@ def _rewrite(
 
     with ContinuedOutput(out, header) as output:
         rest = output.skip(inputs)
-        with progress.bar(task, count_lines(given, file), "strings", completed=output.done) as bar:
+        with progress.bar(task, total, "strings", completed=output.done) as bar:
             if output.done:
                 bar.print(f"continuing {out} at input {output.done + 1:,}")
             for answers in model.answers(
-                task, remembered(rest), bar.advance, first=output.done, batch_size=batch_size, **decoding.given()
+                task,
+                remembered(rest),
+                bar.advance,
+                first=output.done,
+                batch_size=batch_size,
+                **options,
+                **decoding.given(),
             ):
                 string = waiting.popleft()
-                _count(output.counts, answers)
+                _count(output.counts, answers, settings["results"] if steering else len(answers), steering is not None)
                 output.write(string, [_line(string, answer, scores) for answer in answers])
-        _report(output.counts)
+        _report(output.counts, steering is not None)
 
 
 def _line(string: str, answer: "Answer", scores: bool) -> str:
@@ -108,16 +131,25 @@ def _line(string: str, answer: "Answer", scores: bool) -> str:
     return f"{line}\t{answer.log_probability:.4f}" if scores else line
 
 
-def _count(counts: dict[str, int], answers: "list[Answer]") -> None:
-    for answer in answers:
-        what = "missing" if not answer.string and answer.replaced else "replaced" if answer.replaced else "kept"
-        counts[what] = counts.get(what, 0) + 1
+def _count(counts: dict[str, int], answers: "list[Answer]", wanted: int, steered: bool) -> None:
+    """Counts of answers as the model gave them, replaced ones and missing ones; of steered ones the strings tried."""
+    found = [answer for answer in answers if answer.string or not answer.replaced]
+    replaced = sum(answer.replaced for answer in found)
+    here = {"kept": len(found) - replaced, "replaced": replaced, "missing": wanted - len(found)}
+    if steered:
+        here["tried"] = answers[0].tried
+    for what, number in here.items():
+        counts[what] = counts.get(what, 0) + number
 
 
-def _report(counts: dict[str, int]) -> None:
-    """How many answers the model did not give by itself, if any."""
-    parts = [f"{counts['replaced']:,} replaced one that was no molecule"] if counts.get("replaced") else []
+def _report(counts: dict[str, int], steered: bool) -> None:
+    """How many answers the model did not give by itself, if any, and what it took."""
+    total = sum(counts.get(what, 0) for what in ("kept", "replaced", "missing"))
+    refused = "did not meet what was asked" if steered else "was no molecule"
+    parts = [f"{counts['replaced']:,} replaced one that {refused}"] if counts.get("replaced") else []
     if counts.get("missing"):
-        parts.append(f"{counts['missing']:,} are empty, for no molecule was found")
+        parts.append(f"{counts['missing']:,} are missing, for no such molecule was found")
     if parts:
-        print(f"of {sum(counts.values()):,} answers {' and '.join(parts)}", file=sys.stderr)
+        print(f"of {total:,} answers {' and '.join(parts)}", file=sys.stderr)
+    if steered:
+        print(f"{counts.get('tried', 0):,} strings tried for {total:,} answers", file=sys.stderr)

@@ -26,7 +26,9 @@ class Answer(NamedTuple):
     finished: bool
     """False where the string was cut at the greatest length."""
     replaced: bool = False
-    """Whether it stands for a candidate that was refused as no molecule."""
+    """Whether it stands for a candidate that was refused."""
+    tried: int = 0
+    """Strings written for the input until its answers were together; of all its answers the same."""
 
 
 NOTHING = Answer("", float("-inf"), float("-inf"), finished=False, replaced=True)
@@ -46,6 +48,8 @@ class Chooser:
     """Whether a string may be given; None takes all."""
     agreement: Callable[[Sequence[tuple[object, str]]], np.ndarray] | None = None
     """How well inputs and strings go together, float32 [pairs]; None keeps the method's order."""
+    budget: int | None = None
+    """Strings written for an input at most, its candidates counted; None is all of `REDRAWS` beside the candidates."""
 
     def answers(self, inputs: Iterable, first: int, group: int, on_progress=None) -> Iterator[list[Answer]]:
         """`settings.results` answers an input, in input order; inputs count from `first`. Fewer where no more strings
@@ -68,11 +72,12 @@ class Chooser:
         wanted = self.settings.results
         candidates = self._ranked(inputs, written)
         if self.accept is None:
-            return [answers[:wanted] for answers in candidates]
+            return [[a._replace(tried=len(answers)) for a in answers[:wanted]] for answers in candidates]
         # a candidate from behind the first `wanted` comes in only where one of those was refused
         marked = [[a._replace(replaced=i >= wanted) for i, a in enumerate(answers)] for answers in candidates]
         chosen = [[a for a in answers if self.accept(a.string)][:wanted] for answers in marked]
-        for round_, draws in enumerate(REDRAWS, 1):
+        tried = [len(answers) for answers in candidates]
+        for round_, draws in enumerate(self._redraws(), 1):
             short = [i for i, answers in enumerate(chosen) if len(answers) < wanted]
             if not short:
                 break
@@ -83,7 +88,22 @@ class Chooser:
             again = list(self.write([inputs[i] for i in short], [numbers[i] for i in short], settings))
             for i, answers in zip(short, self._ranked([inputs[i] for i in short], again), strict=True):
                 chosen[i] += self._further(chosen[i], answers)[: wanted - len(chosen[i])]
-        return [answers or [NOTHING] for answers in chosen]
+                tried[i] += draws
+        return [
+            [a._replace(tried=strings) for a in answers or [NOTHING]]
+            for answers, strings in zip(chosen, tried, strict=True)
+        ]
+
+    def _redraws(self) -> Iterator[int]:
+        """Samples of each further round: those of `REDRAWS`, the last of them again and again while a budget lasts."""
+        if self.budget is None:
+            yield from REDRAWS
+            return
+        left, sizes = self.budget - self.settings.written, iter(REDRAWS)
+        while left > 0:
+            draws = min(next(sizes, REDRAWS[-1]), left)
+            yield draws
+            left -= draws
 
     def _further(self, chosen: list[Answer], drawn: list[Answer]) -> list[Answer]:
         """The valid ones of more samples; where the method's strings all differ, those not chosen yet."""

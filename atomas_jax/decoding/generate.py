@@ -26,7 +26,7 @@ from atomas_jax.model.configuration import T5Config
 from atomas_jax.model.incremental import step_weights
 
 _WAYS = {"greedy": Sampling, "sample": Sampling, "distinct": DistinctSampling, "beam": BeamSearch}
-_LARGEST_WINDOW = 32
+WINDOW = 32
 """Batches sorted by length together: enough for little padding, few enough that results keep coming."""
 
 
@@ -57,6 +57,7 @@ def generate(
     prefix: Sequence[int] = (),
     numbers: Iterable[int] | None = None,
     batch_size: int = 64,
+    window: int = WINDOW,
     devices: Sequence[jax.Device] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Iterator[Written]:
@@ -66,8 +67,9 @@ def generate(
     needed, so the list may be endless. `start_id`: the decoder's start token. `allowed`: tokens that may be written, of
     the tokenizer's length or the model's; ids beyond it never are. `constraint`: what may follow what. `prefix`:
     tokens that every string starts with. `numbers`: what the inputs' random numbers are named by, 0, 1, 2 ... by
-    themselves. `devices` share every batch (all of this process by themselves). `on_progress` is called with the number
-    of inputs finished since the last call. Strings are padded to powers of two from 32, so few programs are compiled,
+    themselves. `window`: batches sorted by length together at most; 1 for inputs that come slowly. `devices` share
+    every batch (all of this process by themselves). `on_progress` is called with the number of inputs finished since
+    the last call. Strings are padded to powers of two from 32, so few programs are compiled,
     and what a row gives does not depend on its neighbours. Choosing among the strings written (`results`, `rerank`,
     `valid`) is left to the caller. Raises UserError for an input without tokens or with an unknown id.
     """
@@ -82,11 +84,11 @@ def generate(
     settings, compiled = replace(settings, seed=0, compiled=True), settings.compiled
     numbered = zip(count(), numbers if numbers is not None else count(), inputs)
     batches = 1
-    while window := [
+    while inputs_read := [
         (index, number, _checked(index, tokens, config))
         for index, number, tokens in islice(numbered, batches * batch_size)
     ]:
-        rows = min(batch_size, _power_of_two(len(window)))
+        rows = min(batch_size, _power_of_two(len(inputs_read)))
         if weights is None:
             mesh = _mesh(devices, rows, compiled)
             if mesh:
@@ -95,16 +97,16 @@ def generate(
         if mesh:
             rows = -(-rows // mesh.size) * mesh.size
         results: dict[int, Written] = {}
-        by_length = sorted(window, key=lambda item: -len(item[2]))
+        by_length = sorted(inputs_read, key=lambda item: -len(item[2]))
         for first in range(0, len(by_length), rows):
             group = by_length[first : first + rows]
             with contextlib.nullcontext() if compiled else jax.disable_jit():
                 decoded = decode(way, params, weights, config, settings, _padded(group, rows, start_id), rules, mesh)
             results |= _read([index for index, _, _ in group], decoded)
             progress(len(group))
-        for index, _, _ in window:
+        for index, _, _ in inputs_read:
             yield results[index]
-        batches = min(2 * batches, _LARGEST_WINDOW)
+        batches = min(2 * batches, window)
 
 
 _step_weights = partial(jax.jit, static_argnames="config")(step_weights)
