@@ -29,7 +29,7 @@ from atomas_jax.evaluation.measuring import (
 from atomas_jax.evaluation.molecule_keys import Distractors, molecule_keys, read_distractors
 from atomas_jax.evaluation.outputs import EXAMPLES, write_outputs
 from atomas_jax.evaluation.ranking_protocols import ranking_protocol
-from atomas_jax.evaluation.results import Results
+from atomas_jax.evaluation.results import DECODING, Results
 from atomas_jax.files import write_whole
 from atomas_jax.run_folder import RunFolder, read_json
 from atomas_jax.trained import TrainedModel, load
@@ -50,6 +50,8 @@ def evaluate(
       corpus_folder: a prepared corpus; None is the one the run was trained on.
       checkpoint: as `trained.load`.
       decoding: settings of `DecodingConfig` that replace the run's own; the first of several results is measured.
+        Molecules that RDKit does not read stay as they are (`valid` False) unless it says otherwise: what is measured
+        is the model.
 
     Raises:
       UserError: no such run, corpus or split; a folder that cannot be written; a decoding setting that is none; a
@@ -57,7 +59,7 @@ def evaluate(
     """
     run = RunFolder(run_folder)
     model = load(run_folder, checkpoint)
-    decoded = model.decoding(**(decoding or {}))
+    decoded = model.decoding(**{"valid": False, **(decoding or {})})
     corpus = PreparedCorpus.open(corpus_folder or _own_corpus(run))
     if config.split not in corpus.splits or not len(corpus.split(config.split)):
         raise UserError(f"{corpus.folder} has no rows in split {config.split!r}: it has {', '.join(corpus.splits)}")
@@ -84,6 +86,8 @@ def evaluate(
         measure_molecules(texts, smiles, molecules, config, training),
     ]
     measured: Results = {one.sheet.name: one.table for one in tasks}
+    for name in (CAPTIONS, MOLECULES):
+        measured[name][MODEL].stamp.settings[DECODING] = _decoding_said(decoded, name == MOLECULES, model)
     if config.spellings:
         chosen = sample_rows(len(smiles), config.spellings, config.seed)
         measured["Captions by spelling of the molecule"] = slices.by_spelling(
@@ -192,6 +196,16 @@ def _own_corpus(run: RunFolder) -> str:
 def _write(title: str, write: Callable, inputs: list[str], decoding: dict) -> list[str]:
     with progress.bar(title, len(inputs), "strings") as bar:
         return [written[0] for written in write(inputs, progress=bar.advance, **decoding)]
+
+
+def _decoding_said(decoding: DecodingConfig, molecules: bool, model: TrainedModel) -> str:
+    """The decoding for a stamp: the method, and of molecules whether a constraint or replacement helped them."""
+    said = f"beam {decoding.beams}" if decoding.method == "beam" else decoding.method
+    if not molecules:
+        return said
+    constrained = decoding.constrained and model.tokenizer.kind == "atomwise"
+    said += f", {'constrained' if constrained else 'not constrained'}"
+    return said + f", invalid ones {'replaced' if decoding.valid else 'kept'}"
 
 
 def _save_predictions(path: Path, given: str, inputs: list[str], references: list[str], outputs: list[str]) -> None:

@@ -67,6 +67,11 @@ class Score:
     high: float = math.nan
 
 
+DECODING = "decoding"
+"""The setting that says how a model wrote what is measured: of the system, not of the measure, so it may differ between
+systems that are compared."""
+
+
 @dataclass(frozen=True)
 class Stamp:
     """How a result was measured: enough to repeat it, and to refuse a comparison that would mean nothing.
@@ -90,7 +95,7 @@ class Stamp:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 return f"{name} differs: {mine} and {theirs}"
-        for name in sorted(self.settings.keys() | other.settings.keys()):
+        for name in sorted((self.settings.keys() | other.settings.keys()) - {DECODING}):
             mine, theirs = self.settings.get(name, "not set"), other.settings.get(name, "not set")
             if mine != theirs:
                 return f"{name} differs: {mine} and {theirs}"
