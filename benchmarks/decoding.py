@@ -4,7 +4,9 @@
 
 Random weights write for ever, so the end token is forbidden on both sides and every string has exactly `--new-tokens`
 tokens: nothing is gained by strings that end early. With `--run RUN --molecules FILE` a trained model captions
-molecules, and strings end where they end, at `--new-tokens` at the latest. Each figure is the best of
+molecules, and strings end where they end, at `--new-tokens` at the latest. The cost of the validity constraint is
+measured apart, on molecules of `--constraint-batch` inputs with and without it, all of the same number of tokens
+(none may end; needs a run, for its tokenizer). Batches over 64 write `--large-new-tokens`. Each figure is the best of
 `--repeats` runs after one that is not counted.
 """
 
@@ -13,19 +15,20 @@ import json
 import os
 import platform
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from atomas_jax.decoding.generate import generate
 from atomas_jax.decoding.settings import DecodingConfig
+from atomas_jax.decoding.validity import smiles_validity
 from atomas_jax.interchange.huggingface import config_to_huggingface, from_state_dict, to_state_dict
 from atomas_jax.model.configuration import PRESETS, T5Config, preset
-from atomas_jax.trained import load
+from atomas_jax.trained import TrainedModel, load
 
 EOS_ID = 1
 
@@ -62,22 +65,29 @@ def main(arguments: list[str] | None = None) -> None:
             width = options.source_tokens - 1
             inputs = [[*rng.integers(4, config.vocab_size, width).tolist(), EOS_ID] for _ in range(batch)]
         for name in options.ways:
-            ours, tokens = _best(partial(_ours, params, config, inputs, ways[name], task), options.repeats)
+            length = options.new_tokens if batch <= 64 else min(options.new_tokens, options.large_new_tokens)
+            settings = replace(ways[name], max_length=length)
+            ours, tokens = _best(partial(_ours, params, config, inputs, settings, task), options.repeats)
             row = {"batch": batch, "way": name, "ours": batch / ours, "tokens": float(np.mean([*map(len, tokens)]))}
             steps = max(map(len, tokens))
             # Below this no step can go: every step reads the decoder's weights once.
             row["of_floor"] = steps * weight_bytes / bandwidth / ours
             if not options.no_huggingface:
-                theirs, expected = _best(partial(_theirs, model, inputs, ways[name], task), options.repeats)
+                theirs, expected = _best(partial(_theirs, model, inputs, settings, task), options.repeats)
                 row |= {"huggingface": batch / theirs, "ratio": theirs / ours}
                 row["same_strings"] = float(np.mean([a == b for a, b in zip(tokens, expected, strict=True)]))
             rows.append(row)
             print(_line(row), flush=True)
+    constraint = None
+    if trained and trained.tokenizer.kind == "atomwise":
+        constraint = _constraint_cost(trained, params, config, options)
+        print(f"constraint at batch {constraint['batch']}: {constraint['cost']:+.1%} of the time without it")
     facts = {
         "device": str(jax.devices()[0]), "cpu": platform.processor() or platform.machine(), "cpus": os.cpu_count(),
         "jax": jax.__version__, "bandwidth_gb_s": bandwidth / 1e9, "step_weight_bytes": weight_bytes,
         "model": asdict(config), "source_tokens": options.source_tokens, "new_tokens": options.new_tokens,
-        "rows": rows,
+        "rows": rows, "constraint": constraint,
+        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
     }  # fmt: skip
     if options.out:
         options.out.write_text(json.dumps(facts, indent=2) + "\n")
@@ -94,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ways", nargs="+", default=["greedy", "beam 5"], choices=("greedy", "beam 5"))
     parser.add_argument("--source-tokens", type=int, default=64)
     parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--large-new-tokens", type=int, default=16, help="tokens of batches over 64")
+    parser.add_argument("--constraint-batch", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--no-huggingface", action="store_true", help="time ours alone")
     parser.add_argument("--out", type=Path, help="JSON file to write")
@@ -123,10 +135,53 @@ def _models(config: T5Config, dtype: str, params: dict | None):
 
 def _ours(params, config: T5Config, inputs, settings: DecodingConfig, task: Task) -> list[list[int]]:
     allowed = (np.arange(config.vocab_size) != EOS_ID) | task.ends
+    return _written(params, config, inputs, settings, task.start_id, allowed)
+
+
+def _written(
+    params, config: T5Config, inputs, settings: DecodingConfig, start_id: int, allowed, constraint=None
+) -> list[list[int]]:
     written = generate(
-        params, config, inputs, settings, start_id=task.start_id, allowed=allowed, batch_size=len(inputs)
-    )
+        params, config, inputs, settings,
+        start_id=start_id, allowed=allowed, constraint=constraint, batch_size=len(inputs),
+    )  # fmt: skip
     return [result.tokens[0] for result in written]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _NeverLast:
+    """A constraint that never sees the end of the string near, so that it never has to ask for the end token."""
+
+    of: Any
+
+    def start(self, rows):
+        return self.of.start(rows)
+
+    def allowed(self, state, remaining):
+        return self.of.allowed(state, remaining + 1000)
+
+    def advance(self, state, tokens):
+        return self.of.advance(state, tokens)
+
+
+def _constraint_cost(trained: TrainedModel, params, config: T5Config, options) -> dict:
+    """Seconds to sample molecules with the validity constraint and without, and what it adds, as a share.
+
+    The end token is forbidden, so that both write the same number of tokens, which is in the figures too.
+    """
+    tokenizer, batch = trained.tokenizer, options.constraint_batch
+    inputs = [tokenizer.encode_text(f"A molecule of {n} carbon atoms.") for n in range(batch)]
+    settings = DecodingConfig(method="sample", max_length=options.new_tokens)
+    allowed = np.asarray(tokenizer.smiles_ids) & (np.arange(len(tokenizer.smiles_ids)) != EOS_ID)
+    seconds = {}
+    for name, constraint in (("without", None), ("with", _NeverLast(smiles_validity(tokenizer, options.new_tokens)))):
+        run = partial(
+            _written, params, config, inputs, settings, tokenizer.smiles_start_id, allowed, constraint=constraint
+        )
+        seconds[name], tokens = _best(run, options.repeats)
+        seconds[f"tokens {name}"] = float(np.mean([*map(len, tokens)]))
+    return {"batch": batch, **seconds, "cost": seconds["with"] / seconds["without"] - 1}
 
 
 def _theirs(model, inputs, settings: DecodingConfig, task: Task) -> list[list[int]]:
