@@ -19,15 +19,15 @@ def _refused_at(constraint, tokens, lengths, slack):
         return (constraint.advance(state, token), jnp.where(wrong, position, refused)), None
 
     start = (constraint.start(tokens.shape[0]), jnp.full(tokens.shape[0], -1))
-    (state, refused), _ = jax.lax.scan(step, start, (jnp.arange(tokens.shape[1]), tokens.T))
-    return refused, state.unchecked
+    (_, refused), _ = jax.lax.scan(step, start, (jnp.arange(tokens.shape[1]), tokens.T))
+    return refused
 
 
 def refused(constraint, tokenizer, smiles, batch=256, slack=64):
-    """The strings the constraint forbids, with the position of the token, and how many overflowed a bound."""
+    """The strings the constraint forbids, with the position of the token."""
     encoded = sorted((tokenizer.encode_smiles(string), string) for string in smiles)
     encoded.sort(key=lambda pair: len(pair[0]))
-    found, overflowed = [], 0
+    found = []
     for first in range(0, len(encoded), batch):
         part = encoded[first : first + batch]
         longest = -(-len(part[-1][0]) // 32) * 32
@@ -35,10 +35,9 @@ def refused(constraint, tokenizer, smiles, batch=256, slack=64):
         for row, (ids, _) in enumerate(part):
             tokens[row, : len(ids)] = ids
         lengths = np.array([len(ids) for ids, _ in part] + [0] * (batch - len(part)))
-        at, unchecked = jax.device_get(_refused_at(constraint, tokens, lengths, slack))
-        overflowed += int(unchecked[: len(part)].sum())
+        at = jax.device_get(_refused_at(constraint, tokens, lengths, slack))
         found += [(string, int(position)) for (_, string), position in zip(part, at) if position >= 0]
-    return found, overflowed
+    return found
 
 
 @partial(jax.jit, static_argnames=("rows", "length"))

@@ -43,6 +43,7 @@ class Species:
       may_without, may_pair: sums from which an atom not yet paired, already paired, can still become complete.
       oxidised: greatest sum where oxygens are bound by double bonds beyond `most`, which RDKit takes for charged pairs.
       oxygen: is one.
+      metal: takes any number of bonds. RDKit makes those of aromatic atoms to it dative, which close no rings.
     """
 
     most: int
@@ -54,6 +55,7 @@ class Species:
     may_pair: int
     oxidised: int = 0
     oxygen: bool = False
+    metal: bool = False
 
 
 def most_bonds(element: str, charge: int) -> int:
@@ -75,13 +77,15 @@ def species(symbol: str, charge: int = 0, bracket: bool = True) -> Species:
     most = most_bonds(element, charge)
     everything = sum(1 << s for s in _SUMS)
     if symbol == "*":
-        return Species(most, False, True, everything, everything, everything, everything)
+        return Species(most, False, False, everything, 0, everything, 0)
     if not symbol.islower():
         oxidised = 0 if charge or bracket else {"Cl": 7, "Br": 7, "I": 7}.get(element, 0)
-        return Species(most, False, False, everything, 0, everything, 0, oxidised, element == "O")
+        return Species(most, False, False, everything, 0, everything, 0, oxidised, element == "O", most == UNLIMITED)
     pairs = [s <= most and _needs_double_bond(element, charge, bracket, s) for s in _SUMS]
+    if element in ("S", "Se", "Te") and not charge:
+        pairs[3:] = [None] * len(pairs[3:])  # kekulisation gives these double bonds only in some rings
     paired = sum(1 << s for s in _SUMS if pairs[s])
-    without = sum(1 << s for s in _SUMS if s <= most and not pairs[s])
+    without = sum(1 << s for s in _SUMS if s <= most and (pairs[s] is False or (s % 2 == 0 and pairs[s] is None)))
     sums = range(most + 1)
     may_pair = sum(1 << s for s in sums if any(pairs[s : most + 1]))
     may_without = sum(1 << s for s in sums if not pairs[s] or s < most)

@@ -1,12 +1,20 @@
 """SMILES that can become molecules: a constraint on what is written, inside the compiled loop.
 
-A state machine of fixed size a row. It knows the atoms written (sum of bond orders, kind, whether in a ring), the path
-from the first atom to the last, open branches and ring closures. Aromatic systems: of the ways to place their double
-bonds, it keeps each way's paired atoms among those whose bonds are not all written yet (`CANDIDATES` sets of
-`OPEN_ATOMS` bits); an atom leaves with its last bond, and with it the ways that are wrong for it.
+A state machine of fixed size a row, and one invariant: what is written can be completed by wildcards. From the present
+atom on, a chain of them closes the rings that were opened since the last branch point, one wildcard a ring; then the
+branch ends, and its branch point goes on the same way. A token is allowed where this remains possible:
 
-Where a bound overflows, the test is dropped for that row, rather than a molecule forbidden; branches deeper than
-`DEPTH` and strings of more atoms than `atoms` are not written.
+- Valence: an atom keeps a bond for going on as long as it may have to.
+- Aromatic atoms are in rings: those written while no ring of their branch is open are `naked` until a ring that was
+  opened further out is closed behind them.
+- Double bonds of aromatic systems: of the ways to place them, the state keeps each way's paired atoms among those
+  whose bonds are not all written yet (`WAYS` sets of bits); an atom leaves with its last bond, and with it the ways
+  that are wrong for it. A branch point that wants a double bond still can have it with a wildcard in a ring, so that
+  it claims one of the open rings, of its own branch or further out: in each way, up to any branch point, the rings
+  open have to be as many as the claims (Hall's condition, for sets that contain one another).
+
+Rings are closed in the branch they were opened in or deeper, as depth-first writers do. Bounds: branches deeper than
+`DEPTH`, more than `SLOTS` open rings and strings of more atoms than `atoms` are not written.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +30,7 @@ from atomas_jax.decoding.validity_tables import AROMATIC_BOND, CHARGES, NO_BOND,
 from atomas_jax.errors import UserError
 from atomas_jax.tokens.tokenizer import Tokenizer
 
-DEPTH, CANDIDATES, RINGS = 32, 16, 100
+DEPTH, WAYS, SLOTS, FUSED = 24, 16, 16, 3
 
 START, AFTER_ATOM, AFTER_BRANCH, IN_BRANCH, BONDED, BONDED_IN_BRANCH = range(6)
 """What was written last: nothing (or a dot), an atom or ring closure, ")", "(", a bond after an atom, another bond."""
@@ -33,7 +41,7 @@ ISOTOPE, NAMED, TURNED, HYDROGEN, COUNTED, SIGNED, CHARGED = range(6, 13)
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class State:
-    """Of every row: M atoms, K ways to place double bonds. Leaves [R, ...]."""
+    """Of every row: M atoms, D branch points, S open rings, K ways to place double bonds. Leaves [R, ...]."""
 
     phase: Int[Array, " R"]
     current: Int[Array, " R"]
@@ -42,20 +50,27 @@ class State:
     bond: Int[Array, " R"]
     stack: Int[Array, "R D"]
     depth: Int[Array, " R"]
+    naked: Bool[Array, "R D+1"]
+    """At each depth, whether an aromatic atom of the path needs a ring from further out. The current atom is apart."""
+    bare: Bool[Array, " R"]
+    """Whether the current atom does."""
     species: Int[Array, "R M"]
     total: Int[Array, "R M"]
     """Bond orders and hydrogens."""
-    on_path: Bool[Array, "R M"]
-    in_ring: Bool[Array, "R M"]
-    touched: Bool[Array, "R M"]
-    """Atoms that the current one is bound to and must not be again."""
+    foreign: Bool[Array, "R M"]
+    """Whether an atom is bound to one that is no oxygen."""
+    fused: Int[Array, "R M"]
+    """Bonds to aromatic atoms that an aromatic one has: RDKit's valence model takes no more than `FUSED`."""
     bit: UInt32[Array, "R M"]
-    ring_atom: Int[Array, "R rings"]
-    ring_bond: Int[Array, "R rings"]
+    ring_number: Int[Array, "R S"]
+    ring_atom: Int[Array, "R S"]
+    """Atom that opened the ring; -1 where none is open."""
+    ring_bond: Int[Array, "R S"]
+    near: Bool[Array, "R S"]
+    """Whether the current atom is bound to that atom already."""
     paired: UInt32[Array, "R K"]
     live: Bool[Array, "R K"]
     used: UInt32[Array, " R"]
-    unchecked: Bool[Array, " R"]
     symbol: Int[Array, " R"]
     hydrogens: Int[Array, " R"]
     charge: Int[Array, " R"]
@@ -81,18 +96,20 @@ class Validity:
             bond=zero,
             stack=full(-1, DEPTH),
             depth=zero,
-            species=full(0, m),
-            total=full(0, m),
-            on_path=full(False, m, dtype=bool),
-            in_ring=full(False, m, dtype=bool),
-            touched=full(False, m, dtype=bool),
+            naked=full(False, DEPTH + 1, dtype=bool),
+            bare=full(False, dtype=bool),
+            species=full(0, m, dtype=jnp.int16),
+            total=full(0, m, dtype=jnp.int8),
+            foreign=full(False, m, dtype=bool),
+            fused=full(0, m, dtype=jnp.int8),
             bit=full(0, m, dtype=jnp.uint32),
-            ring_atom=full(-1, RINGS),
-            ring_bond=full(0, RINGS),
-            paired=full(0, CANDIDATES, dtype=jnp.uint32),
-            live=jnp.broadcast_to(jnp.arange(CANDIDATES) == 0, (rows, CANDIDATES)),
+            ring_number=full(0, SLOTS),
+            ring_atom=full(-1, SLOTS),
+            ring_bond=full(0, SLOTS),
+            near=full(False, SLOTS, dtype=bool),
+            paired=full(0, WAYS, dtype=jnp.uint32),
+            live=jnp.broadcast_to(jnp.arange(WAYS) == 0, (rows, WAYS)),
             used=full(0, dtype=jnp.uint32),
-            unchecked=full(False, dtype=bool),
             symbol=zero,
             hydrogens=zero,
             charge=zero,
@@ -117,49 +134,244 @@ def smiles_validity(tokenizer: Tokenizer, atoms: int = 256) -> Validity:
     return Validity(tables(tokenizer), atoms)
 
 
+_PLENTY = 99
+
+
 def _has(mask, total):
     return (mask >> jnp.minimum(total, 15)) & 1 > 0
 
 
+def _plain(bond):
+    """Bonds that can be double ones of an aromatic system."""
+    return (bond == NO_BOND) | (bond == AROMATIC_BOND)
+
+
+@dataclass(frozen=True)
+class _Path:
+    """What one row has open, as `_allowed` looks at it. Branch points that a branch is about to start from are apart:
+    `top` says whether the current atom is one."""
+
+    here: Int[Array, ""]
+    started: Bool[Array, ""]
+    mine: Int[Array, ""]
+    total: Int[Array, ""]
+    is_paired: Bool[Array, " K"]
+    top: Bool[Array, ""]
+    rings: Int[Array, ""]
+    rings_here: Int[Array, ""]
+    """Rings opened since the last branch point."""
+    claims: Int[Array, " K"]
+    fine: Bool[Array, " K"]
+    margin: Int[Array, "K D+1"]
+    """Open rings over claims from each depth on, at least."""
+    naked: Bool[Array, " D+1"]
+    level: Int[Array, ""]
+
+
+def _path(t: Tables, s: State) -> _Path:
+    here = jnp.maximum(s.current, 0)
+    top = (s.depth > 0) & (s.stack[jnp.maximum(s.depth - 1, 0)] == s.current)
+    level = s.depth - top
+    is_open = s.ring_atom >= 0
+    rings = jnp.sum(is_open)
+    counted = jnp.arange(DEPTH) < level
+    ring_count = jnp.sum(is_open[None] & (s.ring_atom[None] <= s.stack[:, None]), axis=1)
+    before = jnp.concatenate([jnp.zeros(1, ring_count.dtype), ring_count[:-1]])
+    place = jnp.maximum(s.stack, 0)
+    kind, total = s.species[place].astype(jnp.int32), s.total[place].astype(jnp.int32)
+    is_paired = (s.paired[:, None] & s.bit[place][None]) != 0
+    forced = (ring_count > before) | s.naked[:-1]
+    ok, needy = _branch_point(t, kind[None], total[None], is_paired, forced[None])
+    claims = jnp.cumsum(needy & counted[None], axis=1)
+    margin = jnp.where(counted[None], ring_count[None] - claims, _PLENTY)
+    margin = jax.lax.cummin(margin, axis=1, reverse=True)
+    fine = s.live & jnp.all(ok | needy | ~counted[None], axis=1) & (margin[:, 0] >= 0)
+    outer = jnp.where(level > 0, ring_count[jnp.maximum(level - 1, 0)], 0)
+    naked = s.naked & (jnp.arange(DEPTH + 1) <= level)
+    return _Path(
+        here,
+        s.current < 0,
+        s.species[here].astype(jnp.int32),
+        s.total[here].astype(jnp.int32),
+        (s.paired & s.bit[here]) != 0,
+        top,
+        rings,
+        rings - outer,
+        claims[:, -1],
+        fine,
+        jnp.concatenate([margin, jnp.full((WAYS, 1), _PLENTY)], axis=1),
+        naked,
+        level,
+    )
+
+
+def _dative(t: Tables, one, other):
+    """Whether RDKit may take a bond between these kinds for a dative one."""
+    return t.aromatic[one] & t.metal[other] | t.metal[one] & t.aromatic[other]
+
+
+def _settled(t: Tables, kind, total, is_paired):
+    """Whether the atom is complete."""
+    return _has(jnp.where(is_paired, t.paired[kind], t.without[kind]), total)
+
+
+def _branch_point(t: Tables, kind, total, is_paired, forced):
+    """Whether a branch point can be completed without a ring, and else whether with one. `forced`: it goes on."""
+    room = total + 1 <= t.most[kind]
+    ok = ~forced & _settled(t, kind, total, is_paired) | room & _settled(t, kind, total + 1, is_paired)
+    needy = ~ok & ~is_paired & room & _has(t.paired[kind], total + 1)
+    return ok, needy
+
+
+def _lowest(naked):
+    """The outermost depth at which an aromatic atom lacks a ring; many where none does."""
+    return jnp.where(jnp.any(naked), jnp.argmax(naked), _PLENTY)
+
+
+def _covered(margin, available, lowest):
+    """Ways in which a ring from further out is left for the aromatic atoms that lack one, from depth `lowest` on."""
+    outward = margin[:, jnp.clip(lowest - 1, 0, DEPTH)]
+    return (lowest >= _PLENTY) | (lowest > 0) & (available >= 1) & (outward >= 1)
+
+
+@dataclass(frozen=True)
+class _Onward:
+    """Whether the current atom can be left for another, by order of the bond; the next unpaired, or paired with it."""
+
+    may: Bool[Array, "2"]
+    with_ring: Bool[Array, "2"]
+    """The same with an open ring to spare."""
+    with_cover: Bool[Array, "2"]
+    """The same where the next atom needs a ring from further out."""
+    forced: Bool[Array, ""]
+    exposed: Bool[Array, ""]
+    """Whether an aromatic atom that comes next needs a ring from further out."""
+
+
+def _onward(t: Tables, s: State, p: _Path, order, plain) -> _Onward:
+    total = p.total + order
+    can_pair = t.conjugated[p.mine] & plain & (p.rings > 0) & ~p.is_paired & ~p.started
+    keeps_ring = jnp.any((s.ring_atom == s.current) & _plain(s.ring_bond))
+    both = jnp.stack([p.is_paired, jnp.ones_like(p.is_paired)])  # [2, K]
+    settled = _settled(t, p.mine, total, both) | keeps_ring & ~both & _has(t.paired[p.mine], total)
+    forced_top = (p.rings_here > 0) | s.bare | p.naked[p.level]
+    ok, needy = _branch_point(t, p.mine, total, both, forced_top)
+    needy = needy & p.top
+    left = p.rings - p.claims[None] - needy
+    may = jnp.where(p.top, (ok | needy) & (left >= 0), settled) | p.started
+    may &= p.fine[None] & jnp.stack([jnp.ones_like(can_pair), can_pair])
+    margin = jnp.where(p.top, jnp.minimum(p.margin[None], left[..., None]), p.margin[None])
+    naked = p.naked | (jnp.arange(DEPTH + 1) == p.level) & s.bare
+    lowest = _lowest(naked)
+    level = p.level + p.top
+    covered = jax.vmap(_covered, in_axes=(0, 0, None))
+    now = may & covered(margin, left, lowest)
+    next_naked = may & covered(margin, left, jnp.minimum(lowest, level))
+    return _Onward(
+        jnp.any(now, axis=1),
+        jnp.any(now & (left >= 1), axis=1),
+        jnp.any(next_naked, axis=1),
+        ~p.top & ((p.rings_here > 0) | naked[p.level]),
+        p.top | (p.rings_here == 0),
+    )
+
+
+def _atoms(t: Tables, on: _Onward, kind, total, may_open=True):
+    """Whether atoms of some kinds may come next, with so many bonds and hydrogens to begin with."""
+    most, without, paired = t.most[kind], t.without[kind], t.paired[kind]
+    go, turn = total + 1 <= most, total + 2 <= most
+    alone = on.may[0] & (~on.forced & _has(without, total) | go & _has(without, total + 1))
+    alone |= on.with_ring[0] & go & _has(paired, total + 1)
+    pair = on.may[1] & (~on.forced & _has(paired, total) | go & _has(paired, total + 1))
+    bare = t.aromatic[kind] & on.exposed
+    bare_alone = on.with_cover[0] & go & _has(without | paired, total + 1)
+    bare_alone |= on.may[0] & turn & _has(without | paired, total + 2)
+    bare_pair = on.with_cover[1] & go & _has(paired, total + 1) | on.may[1] & turn & _has(paired, total + 2)
+    fits = (total <= most) | (most >= UNLIMITED)
+    return fits & jnp.where(bare, bare_alone | bare_pair & t.conjugated[kind], alone | pair & t.conjugated[kind])
+
+
+def _stays(t: Tables, p: _Path, total, is_paired, forced, available, must_close):
+    """Ways in which the current atom can be completed by what follows."""
+    room = total + 1 <= t.most[p.mine]
+    may_pair = ~is_paired & _has(t.paired[p.mine], total + 1) & (available >= 1)
+    on = room & (_settled(t, p.mine, total + 1, is_paired) | may_pair)
+    return on | ~forced & ~must_close & _settled(t, p.mine, total, is_paired)
+
+
+def _closes(t: Tables, s: State, p: _Path) -> Bool[Array, " S"]:
+    """Which open rings may be closed."""
+    is_open = s.ring_atom >= 0
+    partner = jnp.maximum(s.ring_atom, 0)
+    theirs = s.species[partner].astype(jnp.int32)
+    mine_order, their_order = t.before[s.bond], t.before[s.ring_bond]
+    order = jnp.maximum(mine_order, their_order)
+    silent = (s.bond == NO_BOND) | (s.ring_bond == NO_BOND)
+    agree = silent | (mine_order == their_order)
+    aromatic_bond = (s.bond == AROMATIC_BOND) | (s.ring_bond == AROMATIC_BOND)
+    agree &= ~aromatic_bond | t.conjugated[p.mine] & t.conjugated[theirs]
+    their_total = s.total[partner] + order - their_order
+    total = p.total + order
+    on_stack = jnp.any((s.stack[None] == partner[:, None]) & (jnp.arange(DEPTH) < s.depth)[None], axis=1)
+    others = jnp.sum((s.ring_atom[None] == s.ring_atom[:, None]) & _plain(s.ring_bond)[None], axis=1)
+    more_rings = others - _plain(s.ring_bond) > 0
+    depth = jnp.sum((s.stack[None] < partner[:, None]) & (jnp.arange(DEPTH) < p.level)[None], axis=1)  # [S]
+    they_paired = (s.paired[None] & s.bit[partner][:, None]) != 0  # [S, K]
+    naked = p.naked
+    lowest = _lowest(naked)
+    left = jnp.where(lowest <= depth, lowest, _PLENTY)  # [S]: naked depths that remain
+    margin = p.margin[:, jnp.minimum(depth, DEPTH)].T - 1  # [S, K]: of the depths from there on
+    outward = p.margin[:, jnp.clip(left - 1, 0, DEPTH)].T
+    inner = jnp.minimum(outward, margin)
+    available = p.rings - 1 - p.claims[None]  # [1, K]
+    covered = (left >= _PLENTY)[:, None] | (left > 0)[:, None] & (available >= 1) & (inner >= 1)
+    same_depth = depth == p.level
+    forced = (p.rings_here - same_depth > 0) | (naked[p.level] & same_depth)
+    exists = jnp.zeros_like(is_open)
+    for pairs in (False, True):
+        they = they_paired | pairs
+        me = p.is_paired[None] | pairs
+        done = _settled(t, theirs[:, None], their_total[:, None], they)
+        later = ~they & more_rings[:, None] & _has(t.paired[theirs], their_total)[:, None]
+        stack_later = on_stack[:, None]
+        ok = done | later | stack_later
+        if pairs:
+            free = t.conjugated[theirs] & t.conjugated[p.mine] & (order == 1)
+            free &= _plain(s.ring_bond) & _plain(s.bond)
+            ok &= ~they_paired & ~p.is_paired[None] & free[:, None]
+            ok &= ~on_stack[:, None] | _has(t.paired[theirs] | t.paired[theirs] >> 1, their_total)[:, None]
+            relief = on_stack[:, None] & (margin < 0)  # the branch point no longer claims a ring
+        else:
+            relief = jnp.zeros_like(they_paired)
+        room = _stays(t, p, total[:, None], me, forced[:, None], available + relief, jnp.zeros_like(relief))
+        ok &= p.fine[None] & covered & room & (margin + relief >= 0) & (available + relief >= 0)
+        exists |= jnp.any(ok, axis=1)
+    agree &= ~(t.aromatic[p.mine] & t.aromatic[theirs]) | (jnp.maximum(s.fused[partner], s.fused[p.here]) < FUSED)
+    agree &= ~_dative(t, p.mine, theirs)
+    valid = is_open & agree & (partner != s.current) & ~s.near & (order > 0)
+    return valid & (total <= t.most[p.mine]) & (their_total <= t.most[theirs]) & exists
+
+
+def _opens(t: Tables, s: State, p: _Path) -> Bool[Array, ""]:
+    """Whether a ring may be opened."""
+    order = t.before[s.bond]
+    total = p.total + order
+    space = p.rings < SLOTS
+    forced = jnp.ones((), bool)
+    available = p.rings + 1 - p.claims
+    covered = _covered(p.margin, available, _lowest(p.naked))
+    room = _stays(t, p, total, p.is_paired, forced, available, forced)
+    return space & jnp.any(p.fine & covered & room) & ((s.bond != AROMATIC_BOND) | t.conjugated[p.mine])
+
+
 def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
     """Classes of tokens that may follow, of one row."""
-    places = jnp.arange(s.species.shape[0])
-    here = jnp.maximum(s.current, 0)
-    started = s.current < 0
-    mine = s.species[here]
-    total, most = s.total[here], t.most[mine]
-    conjugated = t.conjugated[mine] & ~started
-    open_rings = s.ring_atom >= 0
-    rings = jnp.sum(open_rings)
-    last_opened = jnp.max(s.ring_atom)
-    opens_here = jnp.any(s.ring_atom == s.current) & ~started
-    in_branch = (s.depth > 0) & (s.stack[jnp.maximum(s.depth - 1, 0)] == s.current)
-    open_places = jnp.arange(DEPTH) < s.depth
-    branch_atom = jnp.max(jnp.where(open_places & (s.stack < s.current), s.stack, -1))
-
-    # aromatic atoms that no ring passes yet; those up to an atom with a ring open will be in it
-    bare = s.on_path & t.aromatic[s.species] & ~s.in_ring
-    owes = jnp.any(bare & (places > branch_atom) & (places > last_opened))
-    # open rings are closed before a dot: beyond it, a closure might make no ring
-    in_trunk = branch_atom < 0
-    owes |= in_trunk & (rings > 0)
-
-    bit = s.bit[here]
-    is_paired = (s.paired & bit) != 0
-    unpaired_way = jnp.any(s.live & ~is_paired)
-    paired_way = jnp.any(s.live & is_paired)
-
-    def complete(total, pairing):
-        """Whether the current atom may be left with these bonds, the last of which may be a double one."""
-        without = unpaired_way & _has(t.without[mine], total)
-        paired = (paired_way | pairing & unpaired_way) & _has(t.paired[mine], total)
-        return without | paired | s.unchecked | opens_here & hopeful(total, True)
-
-    def hopeful(total, pairing):
-        """Whether it may be completed by bonds still to come."""
-        without = unpaired_way & _has(t.may_without[mine], total)
-        paired = (paired_way | (pairing | opens_here) & unpaired_way) & _has(t.may_pair[mine], total)
-        return without | paired | s.unchecked
+    p = _path(t, s)
+    most = t.most[p.mine]
+    orders = jnp.where(p.started, 0, t.before[s.bond])
+    on = _onward(t, s, p, orders, _plain(s.bond))
+    reserve = p.top.astype(jnp.int32)  # a branch point can go on after its branch
+    fits = p.started | (p.total + orders + reserve <= most)
 
     # ---- atoms: those of one token, and the spelled one where a bracket closes
     spelled = t.spelled[s.symbol, s.charge + CHARGES]
@@ -168,94 +380,48 @@ def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
     named = t.spelled[jnp.where(names, t.value, 0), CHARGES]
     kind = jnp.where(closing, spelled, jnp.where(names, named, jnp.where(t.kind == kinds.ATOM, t.value, 0)))
     hydrogens = jnp.where(closing, s.hydrogens, t.hydrogens)
-    before = jnp.where(started, 0, t.before[s.bond])
-    after = jnp.where(started, 0, t.after[s.bond])
-    aromatic, conjugates = t.aromatic[kind], t.conjugated[kind]
-    is_bound = t.most[kind] < UNLIMITED
-    must_go_on = (owes & ~in_branch) | aromatic
-    room = jnp.where(must_go_on, 1, 0) + jnp.where(aromatic & (rings == 0), 1, 0)
-    fits_new = (hydrogens + after + room <= t.most[kind]) | ~is_bound
-    fits_here = started | (total + before + (in_branch & owes) <= most)
-    oxidised = (total + 2 <= t.oxidised[mine]) & ~jnp.any(s.touched & (places != here) & ~t.oxygen[s.species])
-    fits_here |= oxidised & (before == 2) & t.oxygen[kind] & (hydrogens + 2 == t.most[kind])
-    aromatic_bond = (s.bond == NO_BOND) | (s.bond == AROMATIC_BOND)
-    pairing = conjugated & conjugates & aromatic_bond & (rings > 0) & _has(t.may_pair[kind], hydrogens + after + 1)
-    leaves = jnp.where(in_branch, hopeful(total + before, pairing), complete(total + before, pairing)) | started
-    agrees = (s.bond != AROMATIC_BOND) | conjugated & conjugates
-    space = s.atoms < s.species.shape[0]
-    atom = fits_new & fits_here & leaves & agrees & space
-    bracket_pairs = conjugated & aromatic_bond & (rings > 0)
-    bracket = jnp.where(in_branch, hopeful(total + before, bracket_pairs), complete(total + before, bracket_pairs)) & (
-        total + before + (in_branch & owes) <= most
-    )
-    bracket = (bracket & ((s.bond != AROMATIC_BOND) | conjugated) | started) & space
-    spelled_room = (owes & ~in_branch | t.aromatic[spelled]) + (t.aromatic[spelled] & (rings == 0))
-    wanted = after + jnp.where(names & (s.phase == ISOTOPE), room, spelled_room)
+    after = jnp.where(p.started, 0, t.after[s.bond])
+    space = (s.atoms < s.species.shape[0]) & (s.used != jnp.uint32(0xFFFFFFFF))
+    oxidised = (p.total + 2 <= t.oxidised[p.mine]) & ~s.foreign[p.here]
+    oxide = oxidised & (orders == 2) & t.oxygen[kind] & (hydrogens + 2 == t.most[kind])
+    agrees = (s.bond != AROMATIC_BOND) | t.conjugated[p.mine] & t.conjugated[kind]
+    agrees &= (s.fused[p.here] < FUSED) | ~t.aromatic[kind] | p.started
+    agrees &= ~_dative(t, p.mine, kind) | p.started
+    atom = _atoms(t, on, kind, hydrogens + after) & (fits | oxide) & agrees & space
+    star = jnp.any(on.may) & space
+    bracket = star & fits
 
     # ---- ring closures
-    number = jnp.where(t.kind == kinds.RING, t.value, 0)
-    partner = jnp.maximum(s.ring_atom, 0)
-    theirs = s.species[partner]
-    order = jnp.maximum(t.before[s.bond], t.before[s.ring_bond])
-    no_bond, their_no_bond = s.bond == NO_BOND, s.ring_bond == NO_BOND
-    same = no_bond | their_no_bond | (t.before[s.bond] == t.before[s.ring_bond])
-    their_total = s.total[partner] + order - t.before[s.ring_bond]
-    others = jnp.where(
-        jnp.sum(s.ring_atom == last_opened) > 1,
-        last_opened,
-        jnp.max(jnp.where(s.ring_atom == last_opened, -1, s.ring_atom)),
-    )
-    protected = jnp.maximum(jnp.where(s.ring_atom == last_opened, others, last_opened), branch_atom)
-    bare_until = jnp.cumsum(bare)
-    still_bare = (bare_until[partner] - bare[partner] > jnp.where(protected < 0, 0, bare_until[protected])) & (
-        partner > protected
-    )
-    ring_pairing = conjugated & t.conjugated[theirs] & (order == 1)
-    their_bit = s.bit[partner]
-    they_paired = (s.paired[None] & their_bit[:, None]) != 0
-    they_stay = jnp.any((s.stack[None] == partner[:, None]) & open_places[None], axis=1)
-    they_stay |= jnp.sum(s.ring_atom[None] == s.ring_atom[:, None], axis=1) > 1
-
-    # every way, with the ring bond single and, where both ends are free, double
-    def they_may(pairs):
-        now, later = (t.paired, t.may_pair) if pairs else (t.without, t.may_without)
-        return s.unchecked | _has(jnp.where(they_stay, later[theirs] | t.may_pair[theirs], now[theirs]), their_total)
-
-    def i_may(pairs):
-        return s.unchecked | _has(t.may_pair[mine] | (0 if pairs else t.may_without[mine]), total + order)
-
-    single = jnp.where(they_paired, they_may(True)[:, None], they_may(False)[:, None])
-    single &= jnp.where(is_paired[None], i_may(True)[:, None], i_may(False)[:, None])
-    double = ~they_paired & ~is_paired[None] & (ring_pairing & they_may(True) & i_may(True))[:, None]
-    they_agree = jnp.any((single | double) & s.live[None], axis=1)
-    closes = (
-        same
-        & (partner != s.current)
-        & ~s.touched[partner]
-        & (total + order + (still_bare | in_trunk & (rings > 1)) <= most)
-        & (their_total <= t.most[theirs])
-        & they_agree
-        & ((s.bond != AROMATIC_BOND) | ring_pairing)
-    )
-    opens = (total + t.before[s.bond] + in_trunk <= most) & hopeful(total + t.before[s.bond], True)
-    ring = ~started & (t.before[s.bond] == t.after[s.bond]) & (t.before[s.bond] > 0)
-    ring &= jnp.where(open_rings, closes, opens)[number]
-    closes_ring = open_rings[number] & (t.kind == kinds.RING)
+    ring_ok = ~p.started & (t.before[s.bond] == t.after[s.bond]) & (t.before[s.bond] > 0)
+    closes, opens = _closes(t, s, p), _opens(t, s, p)
+    number = jnp.where(t.kind == kinds.RING, t.value, -1)
+    match = (s.ring_number[:, None] == number[None]) & (s.ring_atom >= 0)[:, None]
+    closes_ring = jnp.any(match, axis=0)
+    ring = ring_ok & jnp.where(closes_ring, jnp.any(match & closes[:, None], axis=0), opens)
 
     # ---- bonds, branches, ends
     bond = jnp.where(t.kind == kinds.BOND, t.value, 0)
     ahead = t.before[bond]
-    bonds = (total + ahead + (in_branch & owes) <= most) | oxidised & (ahead == 2)
-    bonds &= (bond != AROMATIC_BOND) | conjugated
-    goes_on = complete(total + ahead, conjugated & (ahead == 1) & (rings > 0))
-    goes_on = jnp.where(in_branch | (s.phase == AFTER_ATOM), hopeful(total + ahead, conjugated & (ahead == 1)), goes_on)
-    bonds &= goes_on & ~started & (ahead == t.after[bond]) & (ahead > 0)
-    may_leave = complete(total, False) & ~owes
-    branch = (s.depth < DEPTH) & ((total + 1 + owes <= most) | oxidised) & hopeful(total + 1, conjugated)
+    leaves = jax.vmap(lambda order, plain: jnp.any(_onward(t, s, p, order, plain).may))
+    orders_left = leaves(jnp.asarray([0, 1, 2, 3, 4, 1]), jnp.asarray([False] * 5 + [True]))
+    goes_on = jnp.where(bond == AROMATIC_BOND, orders_left[5], orders_left[ahead])
+    bonds = (p.total + ahead + reserve <= most) | oxidised & (ahead == 2)
+    bonds &= ((bond != AROMATIC_BOND) | t.conjugated[p.mine] & (p.rings > 0)) & goes_on & ~p.started & space
+    bonds &= (ahead == t.after[bond]) & (ahead > 0)
+    clean = ~s.bare & ~p.naked[p.level] & (p.rings_here == 0)
+    settled = (
+        p.fine & _settled(t, p.mine, p.total, p.is_paired) & _covered(p.margin, p.rings - p.claims, _lowest(p.naked))
+    )
+    may_leave = clean & jnp.any(settled)
+    top = _onward(t, s, replace(p, top=jnp.ones((), bool)), 1, jnp.ones((), bool))
+    branch = (s.depth < DEPTH) & ((p.total + 2 <= most) | oxidised) & jnp.any(top.may) & space
     dot = may_leave & (s.depth == 0)
+    bracket_atom = jnp.where(
+        t.conjugated[kind], _atoms(t, on, kind, after) | _atoms(t, on, kind, after + 1), on.may[0] & ~t.aromatic[kind]
+    )
     may = jnp.stack([
         jnp.zeros_like(ring),
-        jnp.broadcast_to(dot & (rings == 0), ring.shape),
+        jnp.broadcast_to(dot, ring.shape),
         atom,
         bonds,
         ring,
@@ -263,25 +429,29 @@ def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
         jnp.broadcast_to(may_leave & (s.depth > 0), ring.shape),
         jnp.broadcast_to(dot, ring.shape),
         jnp.broadcast_to(bracket, ring.shape),
-        _inside(t, s, wanted, leaves & agrees),
+        _inside(t, s, after + on.forced, fits & agrees & bracket_atom),
         atom,
     ])  # fmt: skip
-    phased = jnp.asarray(_FOLLOWS)[s.phase]
-    # an aromatic atom that no ring passes opens one at once
-    ring_now = (s.phase == AFTER_ATOM) & t.aromatic[mine] & ~s.in_ring[here] & (rings == 0)
-    phased &= ~ring_now | jnp.asarray([k in (kinds.RING, kinds.BOND) for k in range(len(_FOLLOWS[0]))])
-    may = jnp.take_along_axis(may, t.kind[None], axis=0)[0] & phased[t.kind]
+    may = jnp.take_along_axis(may, t.kind[None], axis=0)[0] & jnp.asarray(_FOLLOWS)[s.phase][t.kind]
+    return _in_time(t, s, p, may, closes_ring, remaining)
 
-    # ---- what is left to write: a wildcard, which closes whatever is open, the numbers, and a wildcard a branch
-    need = 2 * s.depth + rings + 4 + jnp.where(s.phase >= ISOTOPE, 2, 0)
-    more = jnp.asarray(_COSTS)[t.kind] + jnp.where((t.kind == kinds.ATOM) & aromatic & (rings == 0), 2, 0)
-    ends = (t.kind == kinds.END) | (t.kind == kinds.CLOSE_BRANCH) | (t.kind == kinds.CLOSE_BRACKET) | closes_ring
-    in_time = may & (ends | (need + more <= remaining - 1))
-    wild = may & (t.kind == kinds.ATOM) & conjugates & ~aromatic
-    last_resort = t.kind == kinds.END
-    result = jnp.where(jnp.any(may), may, last_resort)
-    result = jnp.where(jnp.any(wild), wild, result)
-    return jnp.where(jnp.any(in_time), in_time, result)
+
+def _in_time(t: Tables, s: State, p: _Path, may, closes_ring, remaining):
+    """Of the classes that may follow, those that leave time to complete the string: at most three tokens a ring, three
+    a branch, two before. Where none does, what completes it: rings, then ends, then wildcards."""
+    need = 3 * s.depth + 3 * p.rings + 4
+    more = jnp.asarray(_COSTS)[t.kind]
+    is_atom = t.kind == kinds.ATOM
+    written = jnp.where(is_atom, t.value, 0)
+    ends = (t.kind == kinds.END) | (t.kind == kinds.CLOSE_BRANCH)
+    wild, carbon = is_atom & (written == t.wildcard), is_atom & (written == t.carbon)
+    after_wild = (p.mine == t.wildcard) & ~p.started
+    in_time = may & (ends | closes_ring | (need + more <= remaining))
+    groups = [closes_ring, ends, jnp.where(after_wild, carbon, wild), wild | carbon, t.kind == kinds.CLOSE_BRACKET]
+    choice = t.kind == kinds.END
+    for group in reversed([*groups, jnp.ones_like(wild)]):
+        choice = jnp.where(jnp.any(may & group), may & group, choice)
+    return jnp.where(jnp.any(in_time) & (need + 6 <= remaining), in_time, choice)
 
 
 def _inside(t: Tables, s: State, after, binds) -> Bool[Array, " A"]:
@@ -327,7 +497,8 @@ def _follows():
 
 _FOLLOWS = _follows()
 _COSTS = [
-    {kinds.BOND: 1, kinds.BRANCH: 3, kinds.RING: 1, kinds.DOT: 1, kinds.BRACKET: 2}.get(kind, 0) for kind in range(11)
+    {kinds.BOND: 1, kinds.BRANCH: 4, kinds.RING: 4, kinds.DOT: 2, kinds.BRACKET: 3, kinds.ATOM: 4}.get(kind, 1)
+    for kind in range(11)
 ]
 
 
@@ -339,97 +510,117 @@ def _advance(t: Tables, s: State, token_class) -> State:
     here = jnp.maximum(s.current, 0)
     bound = s.current >= 0
     places = jnp.arange(s.species.shape[0])
-    number = jnp.where(is_ring, value, 0)
-    opened = s.ring_atom[number]
-    closes, opens = is_ring & (opened >= 0), is_ring & (opened < 0)
-    rings = jnp.any(s.ring_atom >= 0)
+    is_open = s.ring_atom >= 0
+    match = is_ring & is_open & (s.ring_number == value)
+    closes = jnp.any(match)
+    opens = is_ring & ~closes
+    slot = jnp.argmax(match)
+    rings = jnp.any(is_open)
 
     # ---- the other end of the bond written: a new atom or the one that opened the ring
     spelled = t.spelled[s.symbol, s.charge + CHARGES]
     new_kind = jnp.where(kind == kinds.CLOSE_BRACKET, spelled, value)
     new_hydrogens = jnp.where(kind == kinds.CLOSE_BRACKET, s.hydrogens, t.hydrogens[token_class])
     new = writes_atom & (places == s.atoms)
-    species = jnp.where(new, new_kind, s.species)
-    partner = jnp.maximum(opened, 0)
-    order = jnp.maximum(t.before[s.bond], t.before[s.ring_bond[number]])
-    before = jnp.where(writes_atom, t.before[s.bond], 0)
-    before += jnp.where(opens, t.before[s.bond], 0) + jnp.where(closes, order, 0)
-    total = s.total + jnp.where(bound & (places == s.current), before, 0)
-    total += jnp.where(closes & (places == partner), order - t.before[s.ring_bond[number]], 0)
-    total = jnp.where(new, new_hydrogens + jnp.where(bound, t.after[s.bond], 0), total)
+    species = jnp.where(new, new_kind.astype(s.species.dtype), s.species)
+    partner = jnp.maximum(s.ring_atom[slot], 0)
+    order = jnp.maximum(t.before[s.bond], t.before[s.ring_bond[slot]])
+    before = jnp.where(writes_atom | opens, t.before[s.bond], 0) + jnp.where(closes, order, 0)
+    total = s.total + jnp.where(bound & (places == s.current), before, 0).astype(s.total.dtype)
+    change = order - t.before[s.ring_bond[slot]]
+    total += jnp.where(closes & (places == partner), change, 0).astype(s.total.dtype)
+    new_total = new_hydrogens + jnp.where(bound, t.after[s.bond], 0)
+    total = jnp.where(new, new_total.astype(s.total.dtype), total)
+    other_kind = jnp.where(writes_atom, new_kind, s.species[partner].astype(jnp.int32))
+    own_kind = s.species[here].astype(jnp.int32)
+    end = jnp.where(writes_atom, jnp.minimum(s.atoms, len(places) - 1), partner)
+    binds = bound & (writes_atom | closes)
+    foreign = s.foreign | binds & (places == s.current) & ~t.oxygen[other_kind]
+    foreign |= binds & (places == end) & ~t.oxygen[own_kind]
+
+    joins = binds & _plain(s.bond) & t.aromatic[other_kind] & t.aromatic[own_kind]
+    fused = s.fused + (joins & ((places == s.current) | (places == end))).astype(s.fused.dtype)
 
     # ---- a bit for a new conjugated atom
     wants = writes_atom & t.conjugated[new_kind]
-    free = ~s.used & (s.used + jnp.uint32(1))
-    new_bit = jnp.where(wants, free, jnp.uint32(0))
-    unchecked = s.unchecked | (wants & (free == 0))
+    new_bit = jnp.where(wants, ~s.used & (s.used + jnp.uint32(1)), jnp.uint32(0))
     bits = jnp.where(new, new_bit, s.bit)
     used = s.used | new_bit
 
     # ---- where the double bonds may be
     mine = s.bit[here]
     other = jnp.where(writes_atom, new_bit, s.bit[partner])
-    plain = (s.bond == NO_BOND) | (s.bond == AROMATIC_BOND)
-    plain &= writes_atom | (order == 1)
-    pairing = bound & (writes_atom | closes) & plain & rings & (mine != 0) & (other != 0)
-    end = jnp.where(writes_atom, jnp.minimum(s.atoms, len(places) - 1), partner)
-    pairing &= _has(t.may_pair[species[here]], total[here]) & _has(t.may_pair[species[end]], total[end] + writes_atom)
+    plain = _plain(s.bond) & (writes_atom | _plain(s.ring_bond[slot]))
+    pairing = binds & plain & rings & (mine != 0) & (other != 0)
+    pairing &= _has(t.may_pair[own_kind], total[here]) & _has(t.may_pair[other_kind], total[end])
     both = mine | other
     ways = jnp.concatenate([s.paired, s.paired | both])
     live = jnp.concatenate([s.live, s.live & pairing & ((s.paired & both) == 0)])
 
-    # ---- the atom that has all its bonds leaves
-    ring_atom = jnp.where((jnp.arange(RINGS) == number) & is_ring, jnp.where(closes, -1, s.current), s.ring_atom)
-    ring_bond = jnp.where((jnp.arange(RINGS) == number) & is_ring, jnp.where(opens, s.bond, 0), s.ring_bond)
+    # ---- rings: the one closed, the one opened
+    free = jnp.argmin(is_open)
+    slots = jnp.arange(SLOTS)
+    opened = opens & (slots == free)
+    ring_atom = jnp.where(opened, s.current, jnp.where(match, -1, s.ring_atom))
+    ring_number = jnp.where(opened, value, s.ring_number)
+    ring_bond = jnp.where(opened, s.bond, s.ring_bond)
+    near = jnp.where(writes_atom, s.ring_atom == s.current, s.near | closes & (s.ring_atom == partner))
+    near &= ring_atom >= 0
+
+    # ---- the atom that has all its bonds leaves; one that has but a ring open keeps the ways that can be right for it
     leaver = jnp.where(closes, partner, here)
+    pops, pushes, dot = kind == kinds.CLOSE_BRANCH, kind == kinds.BRANCH, kind == kinds.DOT
     on_stack = jnp.any((s.stack == leaver) & (jnp.arange(DEPTH) < s.depth))
-    moves = writes_atom & bound | closes | (kind == kinds.CLOSE_BRANCH) | (kind == kinds.DOT)
-    leaves = moves & ~on_stack & ~jnp.any(ring_atom == leaver) & (bits[leaver] != 0)
-    leaver_bit, leaver_kind, leaver_total = bits[leaver], species[leaver], total[leaver]
-    right = jnp.where(
-        (ways & leaver_bit) != 0, _has(t.paired[leaver_kind], leaver_total), _has(t.without[leaver_kind], leaver_total)
-    )
-    live &= ~leaves | right
-    gone = jnp.where(leaves, leaver_bit, jnp.uint32(0))
+    moves = (writes_atom & bound | closes | pops | dot) & ~on_stack & (bits[leaver] != 0)
+    held = jnp.any(ring_atom == leaver)
+    pairs_held = jnp.any((ring_atom == leaver) & _plain(ring_bond))
+    leaver_bit, leaver_kind = bits[leaver], species[leaver].astype(jnp.int32)
+    leaver_total = total[leaver].astype(jnp.int32)
+    is_paired = (ways & leaver_bit) != 0
+    right = _settled(t, leaver_kind, leaver_total, is_paired)
+    right |= pairs_held & ~is_paired & _has(t.paired[leaver_kind], leaver_total)
+    live &= ~moves | right
+    gone = jnp.where(moves & ~held, leaver_bit, jnp.uint32(0))
     ways &= ~gone
     used &= ~gone
-    earlier = jnp.tril(jnp.ones((2 * CANDIDATES, 2 * CANDIDATES), bool), -1)
+    earlier = jnp.tril(jnp.ones((2 * WAYS, 2 * WAYS), bool), -1)
     live &= ~jnp.any((ways[:, None] == ways[None]) & live[None] & earlier, axis=1)
     place = jnp.cumsum(live) - 1
-    unchecked |= place[-1] >= CANDIDATES
-    chosen = (place[None] == jnp.arange(CANDIDATES)[:, None]) & live[None]
+    chosen = (place[None] == jnp.arange(WAYS)[:, None]) & live[None]
     paired = jnp.sum(jnp.where(chosen, ways[None], jnp.uint32(0)), axis=1, dtype=jnp.uint32)
 
-    # ---- path and rings
-    pops = kind == kinds.CLOSE_BRANCH
-    pushes = kind == kinds.BRANCH
+    # ---- aromatic atoms without a ring
+    levels = jnp.arange(DEPTH + 1)
     top = s.stack[jnp.maximum(s.depth - 1, 0)]
-    meet = jnp.max(jnp.where(s.on_path & (places <= partner), places, 0))
-    in_ring = s.in_ring | closes & s.on_path & (places >= meet)
-    on_path = (s.on_path | new) & ~(pops & (places > top)) & (kind != kinds.DOT)
-    touched = jnp.where(writes_atom, places == s.current, s.touched | closes & (places == partner))
-    current = jnp.where(writes_atom, s.atoms, jnp.where(pops, top, jnp.where(kind == kinds.DOT, -1, s.current)))
+    inner_ring = jnp.any((s.ring_atom >= 0) & (s.ring_atom > jnp.where(s.depth > 0, top, -1)))
+    partner_level = jnp.sum((s.stack < partner) & (jnp.arange(DEPTH) < s.depth))
+    naked = s.naked | s.bare & (levels == s.depth) & (writes_atom | pushes)
+    naked &= ~(closes & (levels > partner_level)) & ~(pops & (levels == s.depth)) & ~(pushes & (levels == s.depth + 1))
+    bare = jnp.where(writes_atom, t.aromatic[new_kind] & ~inner_ring, s.bare & ~is_ring & ~pushes & ~pops)
 
+    outside = (kind >= kinds.BRACKET) & ~writes_atom
     return replace(
         s,
         phase=_phase(t, s, token_class),
-        current=current,
+        current=jnp.where(writes_atom, s.atoms, jnp.where(pops, top, jnp.where(dot, -1, s.current))),
         atoms=s.atoms + writes_atom,
-        bond=jnp.where(kind == kinds.BOND, value, jnp.where((kind >= kinds.BRACKET) & ~writes_atom, s.bond, NO_BOND)),
+        bond=jnp.where(kind == kinds.BOND, value, jnp.where(outside, s.bond, NO_BOND)),
         stack=jnp.where(pushes & (jnp.arange(DEPTH) == s.depth), s.current, s.stack),
         depth=s.depth + pushes - pops,
+        naked=naked,
+        bare=bare,
         species=species,
         total=total,
-        on_path=on_path,
-        in_ring=in_ring,
-        touched=touched,
+        foreign=foreign,
+        fused=fused,
         bit=bits,
+        ring_number=ring_number,
         ring_atom=ring_atom,
         ring_bond=ring_bond,
+        near=near,
         paired=paired,
         live=jnp.any(chosen, axis=1),
         used=used,
-        unchecked=unchecked,
         **_spelling(t, s, token_class),
     )
 

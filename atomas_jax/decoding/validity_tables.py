@@ -26,7 +26,8 @@ BONDS |= {"~": (0, 0), "->": (0, 1), "<-": (1, 0)}
 """Orders that a bond adds to the atom before and to the atom after."""
 NO_BOND, AROMATIC_BOND = 0, list(BONDS).index(":")
 
-_ATOM = re.compile(r"\[\d*([A-Z][a-z]?|[a-z][a-z]?|\*)(?:@[A-Z@]*\d*)?(?:(H)(\d?))?(\++\d*|-+\d*)?(?::\d+)?\]")
+_TURN = r"(?:@(?:@|(?:TH|AL|SP|TB|OH)\d+)?)?"
+_ATOM = re.compile(rf"\[\d*([A-Z][a-z]?|[a-z][a-z]?|\*){_TURN}(?:(H)(\d?))?(\++\d*|-+\d*)?(?::\d+)?\]")
 _SYMBOLS = (*ELEMENTS, *AROMATIC, "si", "as", "se", "te", "*")
 
 
@@ -50,8 +51,13 @@ class Tables:
     may_pair: Int[Array, " G"]
     oxidised: Int[Array, " G"]
     oxygen: Bool[Array, " G"]
+    metal: Bool[Array, " G"]
     before: Int[Array, " bonds"]
     after: Int[Array, " bonds"]
+    wildcard: Int[Array, ""]
+    """Kind of "*"."""
+    carbon: Int[Array, ""]
+    """Kind of "c"."""
     spelled: Int[Array, "symbols charges"]
     """Species of a symbol with a charge (`CHARGES` is none) in a bracket atom spelled piece by piece."""
     room: Int[Array, "3 symbols"]
@@ -81,8 +87,10 @@ def tables(tokenizer: Tokenizer) -> Tables:
     return Tables(
         jnp.asarray(token_class, jnp.int32),
         *map(jnp.asarray, columns),
-        *(jnp.asarray(field, bool if n in (1, 2, 8) else jnp.int32) for n, field in enumerate(fields)),
+        *(jnp.asarray(field, bool if n in (1, 2, 8, 9) else jnp.int32) for n, field in enumerate(fields)),
         *map(jnp.asarray, orders),
+        wildcard=jnp.asarray(kind_of("*")),
+        carbon=jnp.asarray(kind_of("c", 0, False)),
         spelled=jnp.asarray(spelled, jnp.int32),
         room=jnp.asarray(room, jnp.int32),
     )
