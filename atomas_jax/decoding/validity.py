@@ -168,7 +168,7 @@ class _Path:
     level: Int[Array, ""]
 
 
-def _path(t: Tables, s: State) -> _Path:
+def _path(t: Tables, s: State, shared: bool) -> _Path:
     here = jnp.maximum(s.current, 0)
     top = (s.depth > 0) & (s.stack[jnp.maximum(s.depth - 1, 0)] == s.current)
     level = s.depth - top
@@ -182,7 +182,14 @@ def _path(t: Tables, s: State) -> _Path:
     is_paired = (s.paired[:, None] & s.bit[place][None]) != 0
     forced = (ring_count > before) | s.naked[:-1]
     ok, needy = _branch_point(t, kind[None], total[None], is_paired, forced[None])
-    claims = jnp.cumsum(needy & counted[None], axis=1)
+    if shared:
+        depths = jnp.arange(DEPTH + 1)
+        lacking = s.naked & (depths <= level) | (depths == level) & s.bare
+        innermost = jnp.max(jnp.where(lacking, depths, -1))
+        needy_alone = needy & (depths[:-1] != innermost)
+    else:
+        needy_alone = needy
+    claims = jnp.cumsum(needy_alone & counted[None], axis=1)
     margin = jnp.where(counted[None], ring_count[None] - claims, _PLENTY)
     margin = jax.lax.cummin(margin, axis=1, reverse=True)
     fine = s.live & jnp.all(ok | needy | ~counted[None], axis=1) & (margin[:, 0] >= 0)
@@ -215,10 +222,16 @@ def _settled(t: Tables, kind, total, is_paired):
     return _has(jnp.where(is_paired, t.paired[kind], t.without[kind]), total)
 
 
+def _doubled(t: Tables, kind, total, is_paired):
+    """Whether an aromatic atom can be completed by a double bond out of its ring."""
+    return t.aromatic[kind] & ~is_paired & (total + 2 <= t.most[kind]) & _has(t.without[kind], total + 2)
+
+
 def _branch_point(t: Tables, kind, total, is_paired, forced):
     """Whether a branch point can be completed without a ring, and else whether with one. `forced`: it goes on."""
     room = total + 1 <= t.most[kind]
     ok = ~forced & _settled(t, kind, total, is_paired) | room & _settled(t, kind, total + 1, is_paired)
+    ok |= _doubled(t, kind, total, is_paired)
     needy = ~ok & ~is_paired & room & _has(t.paired[kind], total + 1)
     return ok, needy
 
@@ -255,10 +268,10 @@ def _onward(t: Tables, s: State, p: _Path, order, plain) -> _Onward:
     both = jnp.stack([p.is_paired, jnp.ones_like(p.is_paired)])  # [2, K]
     settled = _settled(t, p.mine, total, both) | keeps_ring & ~both & _has(t.paired[p.mine], total)
     forced_top = (p.rings_here > 0) | s.bare | p.naked[p.level]
-    ok, needy = _branch_point(t, p.mine, total, both, forced_top)
-    needy = needy & p.top
+    ok, wants = _branch_point(t, p.mine, total, both, forced_top)
+    needy = wants & p.top & ~(s.bare | p.naked[p.level])
     left = p.rings - p.claims[None] - needy
-    may = jnp.where(p.top, (ok | needy) & (left >= 0), settled) | p.started
+    may = jnp.where(p.top, (ok | wants) & (left >= 0), settled) | p.started
     may &= p.fine[None] & jnp.stack([jnp.ones_like(can_pair), can_pair])
     margin = jnp.where(p.top, jnp.minimum(p.margin[None], left[..., None]), p.margin[None])
     naked = p.naked | (jnp.arange(DEPTH + 1) == p.level) & s.bare
@@ -296,6 +309,7 @@ def _stays(t: Tables, p: _Path, total, is_paired, forced, available, must_close)
     room = total + 1 <= t.most[p.mine]
     may_pair = ~is_paired & _has(t.paired[p.mine], total + 1) & (available >= 1)
     on = room & (_settled(t, p.mine, total + 1, is_paired) | may_pair)
+    on |= _doubled(t, p.mine, total, is_paired)
     return on | ~forced & ~must_close & _settled(t, p.mine, total, is_paired)
 
 
@@ -366,7 +380,7 @@ def _opens(t: Tables, s: State, p: _Path) -> Bool[Array, ""]:
 
 def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
     """Classes of tokens that may follow, of one row."""
-    p = _path(t, s)
+    p = _path(t, s, shared=True)
     most = t.most[p.mine]
     orders = jnp.where(p.started, 0, t.before[s.bond])
     on = _onward(t, s, p, orders, _plain(s.bond))
@@ -393,7 +407,7 @@ def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
 
     # ---- ring closures
     ring_ok = ~p.started & (t.before[s.bond] == t.after[s.bond]) & (t.before[s.bond] > 0)
-    closes, opens = _closes(t, s, p), _opens(t, s, p)
+    closes, opens = _closes(t, s, _path(t, s, shared=False)), _opens(t, s, p)
     number = jnp.where(t.kind == kinds.RING, t.value, -1)
     match = (s.ring_number[:, None] == number[None]) & (s.ring_atom >= 0)[:, None]
     closes_ring = jnp.any(match, axis=0)
@@ -447,7 +461,9 @@ def _in_time(t: Tables, s: State, p: _Path, may, closes_ring, remaining):
     wild, carbon = is_atom & (written == t.wildcard), is_atom & (written == t.carbon)
     after_wild = (p.mine == t.wildcard) & ~p.started
     in_time = may & (ends | closes_ring | (need + more <= remaining))
-    groups = [closes_ring, ends, jnp.where(after_wild, carbon, wild), wild | carbon, t.kind == kinds.CLOSE_BRACKET]
+    double = (t.kind == kinds.BOND) & (t.before[jnp.where(t.kind == kinds.BOND, t.value, 0)] == 2)
+    chain = jnp.where(after_wild, carbon, wild)
+    groups = [closes_ring, ends, chain, wild, double, carbon, t.kind == kinds.CLOSE_BRACKET]
     choice = t.kind == kinds.END
     for group in reversed([*groups, jnp.ones_like(wild)]):
         choice = jnp.where(jnp.any(may & group), may & group, choice)
