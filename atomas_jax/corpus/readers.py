@@ -58,6 +58,7 @@ class Record:
     """One row: the file's strings (SMILES stripped and its backslashes repaired), the file and its 1-based line.
 
     For Parquet, JSON arrays and hub data sets `line` is the 1-based number of the row. `phrases` is JSON or ''.
+    `kept` are the further columns that were asked for, as strings.
     """
 
     file: str
@@ -66,6 +67,7 @@ class Record:
     smiles: str
     text: str
     phrases: str = ""
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,10 @@ class Reject:
     text: str = ""
 
 
-def read(source: Source, captions: bool = True) -> Iterator[Record | Reject]:
+def read(source: Source, captions: bool = True, keep: tuple[str, ...] = ()) -> Iterator[Record | Reject]:
     """All rows of a source in order; memory does not grow with the file.
 
-    captions: False reads SMILES only (`text` is ''), for files that are to be described.
+    captions: False reads SMILES only (`text` is ''), for files that are to be described. keep: further columns to read.
 
     Raises `UserError` for a missing, empty or damaged file, a data set that cannot be reached, or a missing column.
     """
@@ -93,15 +95,17 @@ def read(source: Source, captions: bool = True) -> Iterator[Record | Reject]:
     if kind == "hub":
         filled, name = hub.resolve(source)
         rows = _hub_rows(name, filled.split)
-        yield from _from_rows(filled, rows, captions)
+        yield from _from_rows(filled, rows, captions, keep)
     elif kind in ("parquet", "json"):
-        yield from _from_rows(source, _builder_rows(kind, path), captions)
+        yield from _from_rows(source, _builder_rows(kind, path), captions, keep)
     elif kind == "jsonl":
-        yield from _from_rows(source, _json_lines(source, path), captions)
+        yield from _from_rows(source, _json_lines(source, path), captions, keep)
     elif kind == "smi":
+        if keep:
+            raise UserError(f"{source.path} is a list of SMILES: it has no column {keep[0]!r}")
         yield from _from_smiles_list(source, path)
     else:
-        yield from _from_table(source, kind, path, captions)
+        yield from _from_table(source, kind, path, captions, keep)
 
 
 def locate(source: Source) -> tuple[str, Path | None]:
@@ -222,7 +226,7 @@ def _json_lines(source, path):
 # ---- rows to records
 
 
-def _from_rows(source, rows, captions):
+def _from_rows(source, rows, captions, keep):
     """rows: (number, dict of columns or the reason why there is none, raw text)."""
     columns = None
     number = 0
@@ -232,6 +236,7 @@ def _from_rows(source, rows, captions):
             continue
         if columns is None:
             columns = _choose_columns(source, list(row), captions)
+            _check_kept(source, list(row), keep)
         shown = raw or json.dumps(row, ensure_ascii=False, default=str)
         missing = [name for name in columns[:2] if name and name not in row]
         if missing:
@@ -241,12 +246,13 @@ def _from_rows(source, rows, captions):
         if isinstance(smiles, (list, dict)) or isinstance(text, (list, dict)):
             yield _reject(source, number, "a cell that is not a string", shown)
             continue
-        yield _record(source, number, smiles, text, row_id, shown, captions)
+        kept = tuple("" if row.get(name) is None else str(row[name]) for name in keep)
+        yield _record(source, number, smiles, text, row_id, shown, captions, kept)
     if not number:
         raise UserError(f"{source.path} has no rows")
 
 
-def _from_table(source, kind, path, captions):
+def _from_table(source, kind, path, captions, keep):
     delimiter = source.delimiter or ("," if kind == "csv" else "\t")
     if len(delimiter) != 1:
         raise UserError(f"{source.path}: a delimiter is one character, not {delimiter!r}")
@@ -263,6 +269,8 @@ def _from_table(source, kind, path, captions):
         header = [str(i + 1) for i in range(width)]
         rows = itertools.chain([first], rows)
     indices = [header.index(name) if name else None for name in _choose_columns(source, header, captions)]
+    _check_kept(source, header, keep)
+    further = [header.index(name) for name in keep]
     count = 0
     for number, cells, raw in rows:
         count += 1
@@ -272,7 +280,7 @@ def _from_table(source, kind, path, captions):
             yield _reject(source, number, f"wrong number of columns: {len(cells)}, the first line has {width}", raw)
         else:
             smiles, text, row_id = (None if i is None else cells[i] for i in indices)
-            yield _record(source, number, smiles, text, row_id, raw, captions)
+            yield _record(source, number, smiles, text, row_id, raw, captions, tuple(cells[i] for i in further))
     if not count:
         raise UserError(f"{source.path} has no rows below its header")
 
@@ -360,6 +368,11 @@ def _choose_columns(source, found, captions):
     return smiles, text, source.id or next((by_name[name] for name in ID_COLUMNS if name in by_name), None)
 
 
+def _check_kept(source, found, keep):
+    if missing := [name for name in keep if name not in found]:
+        raise UserError(f"{source.path} has no column {missing[0]!r}; it has {', '.join(found)}")
+
+
 def _column(source, found, wanted, usual, what, setting):
     if wanted:
         if wanted not in found:
@@ -372,7 +385,7 @@ def _column(source, found, wanted, usual, what, setting):
     raise UserError(f"{source.path}: no {what} column among {', '.join(found)}; name it with {setting}=COLUMN")
 
 
-def _record(source, number, smiles, text, row_id, raw, captions):
+def _record(source, number, smiles, text, row_id, raw, captions, kept=()):
     smiles = "" if smiles is None else str(smiles).strip()
     text = "" if text is None else str(text)
     if not smiles:
@@ -384,7 +397,7 @@ def _record(source, number, smiles, text, row_id, raw, captions):
     if source.backslashes == "fixed":
         smiles = smiles.replace("\\\\", "\\")
     row_id = str(number) if row_id in (None, "") else str(row_id)
-    return Record(source.path, number, row_id, smiles, text, "")
+    return Record(source.path, number, row_id, smiles, text, "", kept)
 
 
 def _reject(source, number, reason, raw):

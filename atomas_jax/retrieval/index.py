@@ -1,199 +1,225 @@
-"""An index of molecules on disk: vectors in the shared space and what they are of.
+"""A library of molecules on disk that a model has embedded: opened to search, locked to write.
 
-    index.json           what made it, what is in it, the size and SHA-256 of every file; the index is what it lists
-    00000.npy            float32 [N, E], unit vectors of a segment   00000.arrow   its molecules, one row each
-    removed-00001.npy    int64 rows that were taken out
-    rejects.jsonl        lines that were no molecules, and why
-
-Files are written first and listed after, by replacing index.json, so that a reader finds the index whole at any time.
-Letters: N rows, E embedding, Q queries.
+An index is a folder. `index.json`, the manifest, names everything else in it: segments (see `segments`), which rows
+were removed, calibration, the approximate engine, and which model made the vectors. What it names never changes and is
+written before it; the manifest is replaced as a whole. So an index is whole at any moment, a reader keeps what it
+opened, and whatever a killed writer left is named by nobody and cleared by the next.
 """
 
-import bisect
+import contextlib
 import hashlib
-import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
+import jax
 import numpy as np
-import pyarrow as pa
 
 from atomas_jax.errors import UserError
+from atomas_jax.files import write_json
+from atomas_jax.retrieval.segments import Rows, Segment, check, describe, write_segment
+from atomas_jax.run_folder import read_json
+from atomas_jax.trained import TrainedModel
 
-FORMAT, VERSION = "atomas molecule index", 1
-MANIFEST, REJECTS, LOCK = "index.json", "rejects.jsonl", "writer.lock"
-STRINGS = ("smiles", "canonical", "key", "flat_key")
-"""Columns every molecule has, beside `line` and `source`: as given, RDKit's spelling, and the keys of `Identity`."""
-META = "meta."
-"""Before the names of the list's own columns in a segment's table."""
-
-
-class Vectors:
-    """Arrays [N_i, E] one below the other, memory-mapped and never joined: what `search.nearest` takes as a library."""
-
-    def __init__(self, parts: Sequence[np.ndarray], width: int):
-        self._parts, self._width = parts, width
-        self._starts = np.cumsum([0] + [len(part) for part in parts]).tolist()
-
-    def __len__(self) -> int:
-        return self._starts[-1]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N, E)."""
-        return len(self), self._width
-
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """float32 [n, E] of a slice, or of ascending row numbers, read into memory."""
-        if isinstance(rows, slice):
-            rows = np.arange(*rows.indices(len(self)))
-        pieces = [np.zeros((0, self._width), np.float32)]
-        bounds = np.searchsorted(rows, self._starts)
-        for part, start, first, last in zip(self._parts, self._starts, bounds, bounds[1:]):
-            if last > first:
-                inside = rows[first:last] - start
-                contiguous = inside[-1] - inside[0] == last - first - 1
-                pieces.append(np.asarray(part[inside[0] : inside[-1] + 1] if contiguous else part[inside]))
-        return np.concatenate(pieces)
+MANIFEST, LOCK = "index.json", "write.lock"
+FORMAT, VERSION = "atomas index", 1
 
 
-class Index:
-    """An index opened for reading: `Index(folder)`. Rows are numbered from 0 in the order they were added.
-
-    Raises:
-      UserError: no index there, or one of its files missing, cut short or damaged.
-    """
-
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
-        self.manifest = read_manifest(self.folder)
-        for entry in self._files():
-            self._check_size(entry)
-        try:
-            self._tables = [self._table(entry) for entry in self.manifest["segments"]]
-            parts = [np.load(self.folder / entry["vectors"]["file"], "r") for entry in self.manifest["segments"]]
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise UserError(f"{self.folder} is damaged ({error}): build it anew") from error
-        self.vectors = Vectors(parts, self.manifest["model"]["embedding_dim"])
-        self._starts = np.cumsum([0] + [len(table) for table in self._tables]).tolist()
-        if self._starts != self.vectors._starts:
-            raise UserError(f"{self.folder} is damaged: its tables and its vectors are not of the same molecules")
-
-    def __len__(self) -> int:
-        """Molecules that were ever added; `rows` has those that are still in."""
-        return self._starts[-1]
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the lists' own columns."""
-        return self.manifest["columns"]
-
-    @cached_property
-    def rows(self) -> np.ndarray:
-        """int64, ascending: the rows that were not removed."""
-        there = np.ones(len(self), bool)
-        for entry in self.manifest["removed"]:
-            there[np.load(self.folder / entry["file"])] = False
-        return np.flatnonzero(there)
-
-    def molecule(self, row: int) -> dict:
-        """`smiles`, `canonical`, `key`, `flat_key`, `line`, `source` (the list's path) and the list's own columns."""
-        segment = bisect.bisect_right(self._starts, row) - 1
-        (found,) = self._tables[segment].slice(row - self._starts[segment], 1).to_pylist()
-        own = {name: found.pop(META + name, None) or "" for name in self.columns}
-        return found | {"source": self.manifest["sources"][found["source"]]["path"], "columns": own}
-
-    def column(self, name: str, rows: np.ndarray) -> list[str]:
-        """One of `STRINGS`, or of the lists' own columns, at ascending rows; '' where a list has no such column."""
-        if name not in STRINGS and name not in self.columns:
-            raise UserError(
-                f"{self.folder} has no column {name!r}; it has {', '.join(self.columns) or 'none of its own'}"
-            )
-        field, values = name if name in STRINGS else META + name, []
-        bounds = np.searchsorted(rows, self._starts)
-        for table, start, first, last in zip(self._tables, self._starts, bounds, bounds[1:]):
-            if field not in table.column_names:
-                values.extend([""] * (last - first))
-            elif last > first:
-                chosen = table.column(field).take(pa.array(rows[first:last] - start))
-                values.extend(value or "" for value in chosen.to_pylist())
-        return values
-
-    def check_model(self, facts: dict) -> None:
-        """Raises UserError where a model (`model_facts`) is not the one that made the vectors."""
-        for name, told in (("weights_sha256", "weights"), ("tokenizer_sha256", "a tokenizer")):
-            if facts[name] != self.manifest["model"][name]:
-                made = self.manifest["model"]
-                raise UserError(
-                    f"{self.folder} was made with other {told.removeprefix('a ')} than those of {facts['run']}: "
-                    f"it is of {made['run']}, step {made['step']}; use that run or build the index anew"
-                )
-
-    def verify(self) -> None:
-        """Compare every file with its SHA-256. Raises UserError naming the first that differs."""
-        for entry in self._files():
-            if sha256(self.folder / entry["file"]) != entry["sha256"]:
-                raise UserError(f"{self.folder / entry['file']} is damaged: its SHA-256 is not the one in {MANIFEST}")
-
-    def _files(self) -> list[dict]:
-        segments = self.manifest["segments"]
-        return [entry[part] for entry in segments for part in ("vectors", "molecules")] + self.manifest["removed"]
-
-    def _check_size(self, entry: dict) -> None:
-        path = self.folder / entry["file"]
-        if not path.is_file():
-            raise UserError(f"{path} is missing from the index: restore it or build the index anew")
-        if path.stat().st_size != entry["bytes"]:
-            sizes = f"{path.stat().st_size:,} bytes, {entry['bytes']:,} in {MANIFEST}"
-            raise UserError(f"{path} is damaged: {sizes}; restore it or build the index anew")
-
-    def _table(self, entry: dict) -> pa.Table:
-        return pa.ipc.open_file(pa.memory_map(str(self.folder / entry["molecules"]["file"]))).read_all()
-
-
-def model_facts(model, run: str | Path, checkpoint: str = "best") -> dict:
-    """What an index says of the `TrainedModel` that made its vectors; hashes are SHA-256, of the weights by value."""
-    return {
-        "run": str(run),
-        "checkpoint": checkpoint,
-        "step": model.step,
-        "weights_sha256": weights_sha256(model.params),
-        "tokenizer_sha256": model.tokenizer.sha256,
-        "embedding_dim": model.config.alignment.embedding_dim,
-    }
-
-
-def weights_sha256(params: dict) -> str:
-    """SHA-256 of a tree of weights: names, types, shapes and values, in the order of their names."""
-    import jax
-
-    digest = hashlib.sha256()
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    for path, leaf in sorted(((jax.tree_util.keystr(path), leaf) for path, leaf in leaves), key=lambda pair: pair[0]):
-        values = np.ascontiguousarray(np.asarray(leaf))
-        digest.update(f"{path} {values.dtype} {values.shape}\n".encode())
-        digest.update(values.reshape(-1).view(np.uint8))
+def fingerprint(model: TrainedModel) -> str:
+    """sha256 of a model's weights and tokenizer: vectors of models that differ in it are not comparable."""
+    digest = hashlib.sha256(model.tokenizer.sha256.encode())
+    for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(model.params), key=lambda item: str(item[0])):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        digest.update(array.view(np.uint8).data if array.size else b"")
     return digest.hexdigest()
 
 
-def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file, read in blocks."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+class Index:
+    """An index as it was when it was opened. Rows have numbers that never change; `alive` says which are left."""
+
+    def __init__(self, folder: Path, manifest: dict):
+        self.folder, self.manifest = folder, manifest
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Index":
+        """Raises UserError when there is no index or it is not whole."""
+        folder = Path(folder)
+        if not (folder / MANIFEST).is_file():
+            raise UserError(f"{folder} is no index (it has no {MANIFEST}): `atomas index build` makes one")
+        manifest = read_json(folder / MANIFEST)
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            raise UserError(f"{folder / MANIFEST} describes no index: restore it, or build the index anew")
+        if manifest["version"] != VERSION:
+            raise UserError(f"{folder} has index version {manifest['version']}; this atomas_jax reads {VERSION}")
+        index = cls(folder, manifest)
+        index.rows, index.alive  # noqa: B018  (a file cut short is said now)
+        return index
+
+    def __len__(self) -> int:
+        return int(self.alive.sum())
+
+    @cached_property
+    def rows(self) -> Rows:
+        """All rows ever added, removed ones too."""
+        segments = [Segment(self.folder, entry) for entry in self.manifest["segments"]]
+        return Rows(segments, self.manifest["model"]["embedding_dim"])
+
+    @cached_property
+    def alive(self) -> np.ndarray:
+        """bool [N]: rows that have not been removed."""
+        alive = np.ones(len(self.rows), bool)
+        if removed := self.manifest["removed"]:
+            alive[np.load(check(self.folder, removed))] = False
+        return alive
+
+    @property
+    def columns(self) -> list[str]:
+        """Metadata kept of every molecule."""
+        return self.manifest["columns"]
+
+    def numbers_of(self, keys: Iterable[str], column: str = "key") -> np.ndarray:
+        """Row numbers, ascending, of the rows left whose `column` is one of `keys`."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found = pc.is_in(self.rows.column(column), value_set=pa.array(list(keys), pa.string()))
+        return np.flatnonzero(found.to_numpy(zero_copy_only=False) & self.alive)
+
+    def verify(self) -> None:
+        """Read every file against its checksum. Raises UserError for the first that is not what was written."""
+        for segment in self.manifest["segments"]:
+            for entry in segment["files"].values():
+                check(self.folder, entry, contents=True)
+        for name in ("removed", "calibration", "approximate"):
+            if self.manifest[name]:
+                check(self.folder, self.manifest[name], contents=True)
+
+    def check_model(self, model: TrainedModel) -> None:
+        """Raises UserError when these vectors are not this model's."""
+        made = self.manifest["model"]
+        if fingerprint(model) != made["fingerprint"]:
+            raise UserError(
+                f"{self.folder} was made by another model ({made['run']}, step {made['step']}; this is step "
+                f"{model.step}): name the run and --checkpoint that made it, or build it anew"
+            )
 
 
-def read_manifest(folder: Path) -> dict:
-    """What an index lists. Raises UserError where there is none, or of another version."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise UserError(f"no index at {folder}: `atomas index build` makes one")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}): build the index anew") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise UserError(f"{folder} is no molecule index: its {MANIFEST} is of something else")
-    if manifest.get("version") != VERSION:
-        raise UserError(f"{folder} is an index of version {manifest.get('version')}, not {VERSION}: build it anew")
-    return manifest
+class IndexWriter:
+    """The one writer of an index; `writing` makes it."""
+
+    def __init__(self, folder: Path, manifest: dict):
+        self.folder, self.manifest = folder, manifest
+
+    @property
+    def index(self) -> Index:
+        """What has been committed."""
+        return Index(self.folder, self.manifest)
+
+    def commit(self, **changes) -> None:
+        """Replace entries of the manifest: from here on this is the index."""
+        self.manifest = self.manifest | changes
+        write_json(self.folder / MANIFEST, self.manifest)
+
+    def append(self, rows: list[dict], vectors: np.ndarray, rejects: list[dict], **changes) -> None:
+        """Add rows as one segment, with other changes of the manifest, at once."""
+        name = f"segment-{len(self.manifest['segments']):06d}"
+        entry = write_segment(self.folder, name, rows, vectors, rejects)
+        self.commit(segments=[*self.manifest["segments"], entry], **changes)
+
+    def replace_file(self, entry: str, suffix: str, write, **facts) -> None:
+        """Let `write(path)` write a new file for an entry of the manifest and commit it; the old one stays, for who has
+        it open, until the next writer comes."""
+        old = self.manifest[entry]
+        number = 1 + int(old["file"].split("-")[1].split(".")[0]) if old else 0
+        path = self.folder / f"{entry}-{number:06d}{suffix}"
+        write(path)
+        self.commit(**{entry: describe(path) | facts})
+
+    def remove(self, numbers: np.ndarray) -> int:
+        """Remove rows by number; gives how many were there. Their place is kept, so that numbers stay what they are."""
+        gone = np.flatnonzero(~self.index.alive)
+        after = np.union1d(gone, numbers).astype(np.int64)
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:
+                np.save(file, after)
+
+        if len(after) > len(gone):
+            self.replace_file("removed", ".npy", write)
+        return len(after) - len(gone)
+
+
+@contextlib.contextmanager
+def writing(folder: str | Path, model: TrainedModel | None = None, about: dict | None = None) -> Iterator[IndexWriter]:
+    """The writer of an index, which must be there, or is made of `model` and `about` where it is not.
+
+    The lock is the operating system's: it ends with the process, however that ends.
+
+    Raises:
+      UserError: another process is writing; no index and nothing to make one of; another model's index.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        if model is None or about is None:
+            Index.open(folder)
+        if folder.exists() and any(entry.name != LOCK for entry in folder.iterdir()):
+            raise UserError(f"{folder} holds something that is no index: name an empty or a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder):
+        if not (folder / MANIFEST).is_file():
+            write_json(folder / MANIFEST, _new_manifest(model, about))
+        index = Index.open(folder)
+        if model is not None:
+            index.check_model(model)
+        _clear(index)
+        yield IndexWriter(folder, index.manifest)
+
+
+def _new_manifest(model: TrainedModel, about: dict) -> dict:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": {
+            "fingerprint": fingerprint(model),
+            "tokenizer": model.tokenizer.sha256,
+            "step": model.step,
+            "embedding_dim": model.config.alignment.embedding_dim,
+            **about.pop("model"),
+        },
+        **about,
+        "segments": [],
+        "merged": 0,
+        "removed": None,
+        "calibration": None,
+        "approximate": None,
+        "unfinished": None,
+    }
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    import fcntl
+
+    with (folder / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            by = file.read().strip() or "unknown"
+            raise UserError(f"process {by} is writing to {folder}: wait until it is done") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _clear(index: Index) -> None:
+    """Remove what a killed writer left."""
+    manifest = index.manifest
+    named = {MANIFEST, LOCK} | {f["file"] for segment in manifest["segments"] for f in segment["files"].values()}
+    named |= {manifest[name]["file"] for name in ("removed", "calibration", "approximate") if manifest[name]}
+    for path in index.folder.iterdir():
+        if path.name not in named and path.name.split("-")[0] in ("segment", "removed", "calibration", "approximate"):
+            path.unlink()

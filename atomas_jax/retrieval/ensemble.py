@@ -1,0 +1,69 @@
+"""Several runs asked as one: each ranks the library by its own index, and the ranks are added.
+
+Source: the ensemble of Text2Mol (Edwards et al., EMNLP 2021), which adds ranks because cosines of different models are
+no common measure.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from atomas_jax.errors import UserError
+from atomas_jax.retrieval.conditions import Conditions
+from atomas_jax.retrieval.finder import Answer, Finder, Question, SearchSettings
+
+
+def find_together(
+    finders: Sequence[Finder],
+    questions: Sequence[Question],
+    settings: SearchSettings = SearchSettings(),  # noqa: B008  (frozen)
+    conditions: Conditions = Conditions(),  # noqa: B008  (looks at no row, so remembers none)
+    similar_to: str = "",
+) -> list[Answer]:
+    """`Finder.find` by several runs: hits are molecules all their indices hold, the least sum of ranks first.
+
+    Every row is looked at. Equal sums stand in the order of the first finder, whose cosines, columns, conditions and
+    calibration are those of the answers; `Hit.score` is minus the sum of ranks.
+
+    Raises:
+      UserError: the indices have no molecule in common that meets the conditions.
+    """
+    first = finders[0]
+    numbers = _common(finders, conditions)
+    if not numbers.shape[1]:
+        raise UserError("the indices have no molecule in common that meets the conditions")
+    asked = [finder.vectors(questions) for finder in finders]
+    answers = []
+    for place, question in enumerate(questions):
+        ranks = np.stack([
+            _ranks(finder.index.rows.take(own) @ wanted[place])
+            for finder, own, (_, wanted) in zip(finders, numbers, asked)
+        ])  # fmt: skip
+        total = ranks.sum(axis=0)
+        order = np.lexsort((ranks[0], total))
+        groups, scores = first.grouped(numbers[0][order].tolist(), (-total[order]).tolist(), conditions, settings.twins)
+        depth = settings.k
+        answers.append(
+            first.answer(question, asked[0][0][place], groups[:depth], np.array(scores[:depth]), settings, similar_to)
+        )
+    return answers
+
+
+def _common(finders: Sequence[Finder], conditions: Conditions) -> np.ndarray:
+    """int64 [finders, n]: the row numbers of the same molecules in every index."""
+    first = finders[0].index
+    numbers = np.flatnonzero(conditions.mask(first))
+    keys = first.rows.column("key").take(numbers).to_pylist()
+    columns = [dict(zip(keys, numbers.tolist()))]
+    for finder in finders[1:]:
+        left = np.flatnonzero(finder.index.alive)
+        columns.append(dict(zip(finder.index.rows.column("key").take(left).to_pylist(), left.tolist())))
+    shared = [key for key in keys if all(key in column for column in columns)]
+    return np.array([[column[key] for key in shared] for column in columns], np.int64)
+
+
+def _ranks(cosines: np.ndarray) -> np.ndarray:
+    """1 for the highest; of equal ones the first."""
+    ranks = np.empty(len(cosines), np.int64)
+    ranks[np.argsort(-cosines, kind="stable")] = np.arange(1, len(cosines) + 1)
+    return ranks
