@@ -38,8 +38,9 @@ class Question:
     but_not: tuple[str, ...] = ()
 
     def __post_init__(self):
-        if bool(self.text.strip()) == bool(self.smiles.strip()):
-            raise UserError("a question is a text or a molecule: this one is " + ("both" if self.text else "empty"))
+        given = bool(self.text.strip()) + bool(self.smiles.strip())
+        if given != 1:
+            raise UserError(f"a question is a text or a molecule: this one is {'both' if given else 'empty'}")
         for text in (self.text, *self.but_not):
             if len(text) > LONGEST_TEXT:
                 raise UserError(f"the text has {len(text):,} characters; at most {LONGEST_TEXT:,} are read")
