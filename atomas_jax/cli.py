@@ -29,6 +29,7 @@ COMMANDS = {
     "index remove": ("indexing:remove", "molecules out of an index"),
     "index info": ("indexing:info", "what an index holds, and is it whole?"),
     "search": ("searching:search", "molecules of an index for a text, or like a molecule"),
+    "serve": ("serving:serve", "all of it over HTTP"),
     "evaluate": ("evaluating:evaluate", "a run folder on a split of its corpus, beside the floors"),
     "compare": ("comparing:compare", "two evaluations: paired differences with intervals, or why not"),
     "assets": ("assets:assets", "vocabularies and WordNet for evaluation: list, download, take"),

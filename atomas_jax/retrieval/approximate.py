@@ -50,15 +50,16 @@ class Engine:
         self.lists, self.rows, self.probes = lists, rows, probes
 
     def nearest(self, queries: np.ndarray, library: Rows, k: int, keep: np.ndarray) -> Hits:
-        """As `search.nearest`, but approximately. keep: bool [N]."""
+        """As `search.nearest`, but approximately, and always k wide. keep: bool [N]."""
         allowed = np.flatnonzero(keep)
         if len(allowed) <= FEW:
-            hits = nearest(queries, library.take(allowed), k)
-            return Hits(np.where(hits.index < 0, -1, allowed[hits.index] if len(allowed) else -1), hits.score)
+            few = nearest(queries, library.take(allowed), k)
+            none = Hits(np.full((len(queries), k), -1), np.full((len(queries), k), -np.inf, np.float32))
+            return merge(none, Hits(allowed[few.index], few.score), k)
         hits = self._found(queries, library, k, keep)
         if self.rows < len(library):
             later = nearest(queries, _From(library, self.rows), k, keep[self.rows :])
-            hits = merge(hits, Hits(np.where(later.index < 0, -1, later.index + self.rows), later.score), k)
+            hits = merge(hits, Hits(later.index + self.rows, later.score), k)
         return hits
 
     def _found(self, queries: np.ndarray, library: Rows, k: int, keep: np.ndarray) -> Hits:
