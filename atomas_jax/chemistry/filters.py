@@ -43,7 +43,8 @@ class Filter:
                 return f"contains {smarts}"
         if self.formula is not None:
             found = CalcMolFormula(mol)
-            if _counts(re.sub(r"[+-]\d*$", "", found)) != self.formula:
+            # a molecule with wildcard atoms ("*") has no formula of elements
+            if "*" in found or _counts(re.sub(r"[+-]\d*$", "", found)) != self.formula:
                 return f"formula is {found}"
         if self.weight is not None:
             weight = Descriptors.MolWt(mol)
