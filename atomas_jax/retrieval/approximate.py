@@ -127,12 +127,24 @@ def recall(engine: Engine, library: Rows, queries: np.ndarray, exact: np.ndarray
 
 
 def _widen(engine: Engine, library: Rows, queries: np.ndarray) -> float:
+    """Set `engine.probes` to about the fewest that reach `TARGET`; returns the recall they give."""
     exact = nearest(queries, library, 10).index
-    while True:
-        reached = recall(engine, library, queries, exact)
-        if reached >= TARGET or engine.probes >= engine.lists.nlist:
-            return reached
-        engine.probes = min(2 * engine.probes, engine.lists.nlist)
+    measured: dict[int, float] = {}
+
+    def reached(probes: int) -> float:
+        engine.probes = probes
+        measured[probes] = recall(engine, library, queries, exact)
+        return measured[probes]
+
+    enough = 1
+    while reached(enough) < TARGET and enough < engine.lists.nlist:
+        enough = min(2 * enough, engine.lists.nlist)
+    short = enough // 2
+    while enough - short > max(1, enough // 8):
+        between = (short + enough) // 2
+        short, enough = (short, between) if reached(between) >= TARGET else (between, enough)
+    engine.probes = enough
+    return measured[enough]
 
 
 def attach(writer: IndexWriter) -> float:
