@@ -128,7 +128,9 @@ def find_experiment(name: str) -> Experiment:
             return _load_file(path)
     if name in PRESETS:
         return Experiment(name=name, model=preset(name))
-    known = sorted(path.stem for path in Path("experiments").glob("*.py"))
+    # scripts lie there too
+    files = [path for path in Path("experiments").glob("*.py") if "\nexperiment = " in path.read_text("utf-8")]
+    known = sorted(path.stem for path in files)
     raise UserError(
         f"no experiment {name!r}: name a Python file, one of experiments/ ({', '.join(known) or 'none here'}), "
         f"a run folder or a model preset ({', '.join(PRESETS)})"
