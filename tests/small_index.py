@@ -50,4 +50,5 @@ def make_index(folder: Path, model: TrainedModel, library: Path, columns=("activ
     """An index of a file."""
     with writing(folder, model, about(Path("run"), "best", columns)) as writer:
         filled = fill(writer, model, Source(str(library)), tuple(columns), workers=1)
+        writer.finish()
         return writer.index, filled

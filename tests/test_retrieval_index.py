@@ -52,6 +52,7 @@ def test_rows_added_and_removed(model, library, tmp_path):
     with writing(folder, model) as writer:
         filled = fill(writer, model, Source(str(more)), ("activity",), workers=1)
         assert (filled.added, filled.merged) == (1, 1)
+        writer.finish()
         numbers = writer.index.numbers_of([identity(ASPIRIN_AGAIN).key])
         assert writer.remove(numbers) == 1
         assert writer.remove(numbers) == 0

@@ -37,8 +37,8 @@ def build(
     from atomas_jax.retrieval.approximate import WORTHWHILE, attach
     from atomas_jax.retrieval.approximate import faiss as check_faiss
     from atomas_jax.retrieval.building import about, fill
-    from atomas_jax.retrieval.calibration import recalibrate
-    from atomas_jax.retrieval.held_out import calibrate_on, own_corpus
+    from atomas_jax.retrieval.calibration import FEWEST
+    from atomas_jax.retrieval.held_out import calibrate_on, held_out_split, own_corpus
     from atomas_jax.retrieval.index import MANIFEST, Index, writing
     from atomas_jax.trained import load
 
@@ -48,19 +48,19 @@ def build(
     if (out / MANIFEST).is_file() and not Index.open(out).manifest["unfinished"]:
         raise UserError(f"{out} is a finished index: `atomas index add` adds to it")
     model = load(run, checkpoint)
+    folder = corpus or own_corpus(run)
+    split = held_out_split(folder) if folder and calibration_pairs else None
+    if corpus and calibration_pairs and not split:
+        raise UserError(f"{corpus} has fewer than {FEWEST} held-out pairs to calibrate on: name another --corpus")
     with writing(out, model, about(run, checkpoint, columns)) as writer:
         filled = fill(writer, model, source, columns, workers)
-        folder = corpus or own_corpus(run)
-        if writer.manifest["calibration"]:
-            recalibrate(writer)
-        elif calibration_pairs and folder:
-            calibrate_on(writer, model, folder, calibration_pairs)
+        if split:
+            calibrate_on(writer, model, split, calibration_pairs)
         elif calibration_pairs:
-            print(
-                f"scores are not calibrated: the corpus of {run} is not here; name one with --corpus", file=sys.stderr
-            )
+            print("scores are not calibrated: no held-out pairs of the run's corpus here (--corpus)", file=sys.stderr)
         if approximate == "yes" or (approximate == "auto" and len(writer.index) >= WORTHWHILE):
             attach(writer)
+        writer.finish()
     _told(filled, out)
 
 
@@ -93,6 +93,7 @@ def add(
         filled = fill(writer, model, source, columns or tuple(opened.columns), workers)
         recalibrate(writer)
         catch_up(writer)
+        writer.finish()
     _told(filled, index)
 
 

@@ -35,6 +35,8 @@ def fill(
 ) -> Filled:
     """Embed the molecules of a file and append them; the same call goes on where a killed one stopped.
 
+    The addition counts as unfinished until `IndexWriter.finish`, for more may hang on its rows.
+
     A molecule that is in the index already, in whatever spelling, is merged with it: the row that came first stays.
     Each is embedded as its canonical SMILES, so that its spelling does not matter.
 
@@ -88,7 +90,6 @@ def fill(
                 writer.append(rows, vectors, rejects, merged=total, unfinished=state)
             else:
                 writer.commit(merged=total, unfinished=state)
-    writer.commit(unfinished=None)
     return Filled(state["added"], state["merged"], state["rejected"])
 
 

@@ -122,6 +122,10 @@ class IndexWriter:
         self.manifest = self.manifest | changes
         write_json(self.folder / MANIFEST, self.manifest)
 
+    def finish(self) -> None:
+        """What was being added is in, and all that hangs on it."""
+        self.commit(unfinished=None)
+
     def append(self, rows: list[dict], vectors: np.ndarray, rejects: list[dict], **changes) -> None:
         """Add rows as one segment, with other changes of the manifest, at once."""
         name = f"segment-{len(self.manifest['segments']):06d}"
