@@ -12,8 +12,8 @@ from atomas_jax.evaluation.captions import caption_metrics
 from atomas_jax.evaluation.meteor import _reader, meteor, stem, synonyms_of
 from atomas_jax.evaluation.molecules import molecule_metrics
 
-WITHIN = {"Levenshtein": 0.01, "Morgan": 0.0015, "Validity": 0.0015, "RDK": 0.008}
-"""Beside 0.001 for every other metric. RDK fingerprints differ between RDKit versions by up to 0.007."""
+WITHIN = {"Levenshtein": 0.01, "Morgan": 0.0015, "Validity": 0.0015, "RDK": 0.007}
+"""Beside 0.001 for every other metric. RDK fingerprints differ between RDKit versions by up to 0.0068 here."""
 
 MODELS = (
     "t5-v1_1-small",
@@ -187,5 +187,7 @@ def test_fcd_of_gpt4_is_that_of_its_library(shared):
         pytest.skip("the value is of fcd 1.2")
     test, written = gpt4(shared, "caption2molecule")
     result = molecule_metrics(test["SMILES"], written, "molregpt", with_fcd=True)
-    assert result["FCD"] == pytest.approx(1.846, abs=0.03)
+    score = result.scores["FCD"]
+    assert score.value == pytest.approx(1.846, abs=0.03)
+    assert score.low < score.value < score.high < score.low + 0.5
     assert result.stamp.versions["fcd"].startswith("1.2")

@@ -66,6 +66,8 @@ def evaluate(
     if training or references or out is not None or task or columns != Columns():
         told = "--training, --references, --out, --task and --columns are for those"
         raise UserError(f"{run} is no file of predictions: {told}")
+    if run.suffix and not run.exists():
+        raise UserError(f"no file at {run}: give a run folder, a table of predictions or a ranking")
     from atomas_jax.evaluate import evaluate as evaluate_run
 
     evaluate_run(run, settings, corpus, checkpoint, decoding.given())

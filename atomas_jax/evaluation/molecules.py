@@ -5,6 +5,7 @@ exactness without stereo and with either kind of it, uniqueness, novelty.
 """
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -52,8 +53,9 @@ def molecule_metrics(
         bootstrap. with_fcd: measure the Fréchet ChemNet distance too, as slow as all the rest.
 
     Returns:
-      `Result`. Which rows are in a metric is the protocol's to say; rows outside are NaN in `rows`. Uniqueness and FCD
-      have no interval: a resample repeats molecules by itself.
+      `Result`. Which rows are in a metric is the protocol's to say; rows outside are NaN in `rows`. In Uniqueness a row
+      counts 1 / (how often its molecule was written); its interval keeps these, as a resample repeats molecules by
+      itself. FCD has a jackknife's interval (`fcd.distance`).
 
     Raises:
       UserError: no rows, unequal numbers, an unknown protocol, a reference that is no molecule; FCD asked for without
@@ -85,15 +87,15 @@ def molecule_metrics(
     if training_keys is not None:
         known = frozenset(training_keys)
         each["Novelty"] = np.array([float(key not in known) if key else np.nan for key in keys])
+    written = Counter(keys)
+    each["Uniqueness"] = np.array([1 / written[key] if key else np.nan for key in keys])
     estimators = {"BLEU": bleu.bleu_of(counts), **{name: bootstrap.mean_of(values) for name, values in each.items()}}
     scores = bootstrap.scores(estimators, len(measured), seed=seed)
-    molecules = [key for key in keys if key]
-    scores["Uniqueness"] = bootstrap.Score(len(set(molecules)) / len(molecules) if molecules else np.nan)
     libraries = ["rdkit", "rapidfuzz"]
     if with_fcd:
         libraries.append("fcd")
-        distance = fcd.distance(references, [p for p, row in zip(predictions, measured) if row.key])
-        scores["FCD"] = bootstrap.Score(distance)
+        molecules = [text if row.key else None for text, row in zip(predictions, measured)]
+        scores["FCD"] = fcd.distance(references, molecules, seed)
     doubled = any("\\\\" in reference for reference in references)
     return Result(
         scores=scores,

@@ -107,7 +107,7 @@ def by_spelling(
 
 
 def estimators(result: Result) -> dict[str, Estimator]:
-    """Every metric of a result that is a function of weighted rows, as that function (Uniqueness is none)."""
+    """Every metric of a result that is a function of weighted rows, as that function (FCD is none)."""
     found: dict[str, Estimator] = {}
     for name in result.scores:
         if name in bleu.NAMES and "BLEU counts" in result.rows:
@@ -124,9 +124,11 @@ def estimators(result: Result) -> dict[str, Estimator]:
 
 
 def subset(result: Result, rows: np.ndarray, seed: int = 0) -> dict[str, Score]:
-    """The metrics of a result on some of its rows (row numbers, at least one), with intervals over those rows."""
+    """The metrics of a result on some of its rows (row numbers, at least one), with intervals over those rows.
+    Uniqueness is left out: its rows count copies among all."""
     chosen = Result(result.scores, {name: array[rows] for name, array in result.rows.items()}, result.stamp)
-    return bootstrap.scores(estimators(chosen), len(rows), seed=seed)
+    found = {name: estimate for name, estimate in estimators(chosen).items() if name != "Uniqueness"}
+    return bootstrap.scores(found, len(rows), seed=seed)
 
 
 def sliced(table: Table, cuts: Sequence[Slicing], seed: int = 0) -> list[Slice]:
