@@ -23,8 +23,8 @@ from atomas_jax.evaluation.results import metric, versions_of
 from atomas_jax.files import write_json
 
 WITHIN = {"Levenshtein": 0.01, "Morgan": 0.0015, "Validity": 0.0015, "RDK": 0.007}
-"""Beside 0.001 for every other metric. RDK's fingerprint has drifted: RDKit 2022.09 gives up to 0.0068 more than 2026.09
-on the same molecules."""
+"""Beside 0.001 for every other metric. RDK's fingerprint has drifted: RDKit 2022.09 gives up to 0.0068 more than
+2026.09 on the same molecules."""
 
 WITHOUT_WORDNET = "METEOR without WordNet"
 
