@@ -26,7 +26,9 @@ def train(experiment: Experiment, corpus_folder: Path, run_folder: Path):
     """
     from atomas_jax.corpus.prepared import PreparedCorpus
     from atomas_jax.model.configuration import with_vocabulary
+    from atomas_jax.training import processes
 
+    processes.join(experiment.training.distributed)  # before anything else asks for devices
     corpus = PreparedCorpus.open(corpus_folder)
     run = RunFolder(run_folder)
     model = with_vocabulary(experiment.model, corpus.tokenizer.vocab_size)
@@ -40,11 +42,15 @@ def train(experiment: Experiment, corpus_folder: Path, run_folder: Path):
     from atomas_jax.training.loop import train as loop
 
     check(corpus, model, experiment.objectives, experiment.batches, experiment.training)
-    if run.exists():
-        _check_same(run, experiment, corpus)
-    else:
-        _start(run, experiment, corpus, corpus_folder)
-        run.write_versions([device.device_kind for device in jax.devices()])
+
+    def claim() -> None:
+        if run.exists():
+            _check_same(run, experiment, corpus)
+        else:
+            _start(run, experiment, corpus, corpus_folder)
+            run.write_versions([device.device_kind for device in jax.devices()])
+
+    processes.first_does(claim)
     return loop(
         run, corpus, model, experiment.objectives, experiment.batches, experiment.optimizer, experiment.training,
         write_samples=_sampler(run, experiment, corpus),
@@ -85,7 +91,7 @@ def _fitting(model, initial: RunFolder, corpus):
 FREE = {
     "training": (
         "log_every", "validate_every", "validation_pairs", "samples", "save_every", "save_minutes", "keep", "best",
-        "refusals", "tensorboard", "mesh",
+        "refusals", "tensorboard", "mesh", "distributed",
     ),
     "batches": ("workers",),
 }  # fmt: skip

@@ -27,13 +27,13 @@ class _Rate(ProgressColumn):
 class Bar:
     """What `bar` yields. `advance(n, note)` counts n more units done and shows `note` behind them."""
 
-    def __init__(self, title: str, total: int | None, unit: str, completed: int):
+    def __init__(self, title: str, total: int | None, unit: str, completed: int, shown: bool = True):
         self._title, self._total, self._unit = title, total, unit
         self._done = self._start_count = completed
         self._start = self._last = time.monotonic()
-        self._console = Console(stderr=True)
+        self._shown, self._console = shown, Console(stderr=True, quiet=not shown)
         self._progress = None
-        if self._console.is_terminal:
+        if shown and self._console.is_terminal:
             self._progress = Progress(
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeElapsedColumn(),
                 TextColumn("left"), TimeLeftColumn(), TextColumn("{task.fields[note]}"), console=self._console,
@@ -60,6 +60,8 @@ class Bar:
             self._plain("")
 
     def _plain(self, note: str) -> None:
+        if not self._shown:
+            return
         seconds = max(time.monotonic() - self._start, 1e-9)
         rate = (self._done - self._start_count) / seconds
         left = f", {(self._total - self._done) / rate:,.0f} s left" if self._total and rate else ""
@@ -69,13 +71,16 @@ class Bar:
 
 
 @contextmanager
-def bar(title: str, total: int | None = None, unit: str = "rows", completed: int = 0) -> Iterator[Bar]:
-    """A bar for a block of work: `total` units (None: unknown), of which `completed` were done before."""
-    shown = Bar(title, total, unit, completed)
+def bar(
+    title: str, total: int | None = None, unit: str = "rows", completed: int = 0, shown: bool = True
+) -> Iterator[Bar]:
+    """A bar for a block of work: `total` units (None: unknown), of which `completed` were done before. Not `shown`, it
+    counts in silence: all but one process of a job."""
+    made = Bar(title, total, unit, completed, shown)
     try:
-        yield shown
+        yield made
     finally:
-        shown.close()
+        made.close()
 
 
 def counter(shown: Bar) -> Callable[[int, int], None]:

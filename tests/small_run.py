@@ -24,7 +24,8 @@ SMALL = Experiment(
     ),
     objectives=ObjectiveConfig(queue_size=20, momentum=0.9),
     batches=BatchConfig(pairs=8, max_smiles=32, max_text=32, shapes=1),
-    optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=2),
+    # epsilon: Adam's first steps are the sign of the gradient, which rounding decides where it is near 0
+    optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=2, epsilon=1e-3),
     training=TrainingConfig(
         steps=12, log_every=1, validate_every=6, validation_pairs=12, save_every=3, samples=0, tensorboard=False
     ),

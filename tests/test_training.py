@@ -77,9 +77,9 @@ def test_a_polite_stop_saves_and_the_same_call_goes_on(small_corpus, small_run, 
     before = (
         "import os, signal, atomas_jax.batching.batches as b\n"
         "make = b.training_batch\n"
-        "def stop_at_five(split, schedule, config, seed, step):\n"
+        "def stop_at_five(split, schedule, config, seed, step, part):\n"
         "    if step == 9: os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    return make(split, schedule, config, seed, step)\n"
+        "    return make(split, schedule, config, seed, step, part)\n"
         "b.training_batch = stop_at_five\n"
     )
     stopped = training_process(small_corpus, run, before)

@@ -36,41 +36,56 @@ def pad(sequences: list[np.ndarray], length: int) -> np.ndarray:
     return out
 
 
-def assemble(split: Split, rows: np.ndarray, shape: Shape, spelling: np.ndarray, max_text: int, pairs: int) -> Batch:
-    """The batch of these rows, filled up with empty rows to `pairs`; `spelling` int [rows] picks each encoder input."""
-    fill = [np.zeros(0, np.int32)] * (pairs - len(rows))
+def assemble(
+    split: Split, rows: np.ndarray, shape: Shape, spelling: np.ndarray, config: BatchConfig, part: np.ndarray | None
+) -> Batch:
+    """The batch of these rows, filled up with empty rows to `config.pairs`, or a part of it.
+
+    Args:
+      spelling: int [rows], picks each encoder input. part: places in the batch, all of it by itself: a process of
+        several reads only its own rows.
+    """
+    places = np.arange(config.pairs) if part is None else part
+    fill = [np.zeros(0, np.int32)] * int((places >= len(rows)).sum())
+    places = places[places < len(rows)]
+    rows, spelling = rows[places], spelling[places]
     return Batch(
         smiles=pad([split.smiles_tokens(int(i), int(k)) for i, k in zip(rows, spelling)] + fill, shape.smiles),
         target_smiles=pad([split.smiles_tokens(int(i), 0) for i in rows] + fill, shape.smiles),
-        text=pad([split.text_tokens(int(i))[:max_text] for i in rows] + fill, shape.text),
+        text=pad([split.text_tokens(int(i))[: config.max_text] for i in rows] + fill, shape.text),
         molecule=np.concatenate([split.molecule[rows], np.full(len(fill), -1)]).astype(np.int32),
     )
 
 
-def training_batch(split: Split, schedule: Schedule, config: BatchConfig, seed: int, step: int) -> Batch:
-    """The batch of a step: the same whatever ran before it."""
+def training_batch(
+    split: Split, schedule: Schedule, config: BatchConfig, seed: int, step: int, part: np.ndarray | None = None
+) -> Batch:
+    """The batch of a step, or the ascending places `part` of it: the same whatever ran before it."""
     rows, shape = schedule.batch_rows(step)
     generator = np.random.default_rng([seed, step, 1])
     other = generator.random(len(rows)) < config.random_spelling
     spelling = np.where(other, generator.integers(split.spellings[rows]), 0)
-    return assemble(split, rows, shape, spelling, config.max_text, config.pairs)
+    return assemble(split, rows, shape, spelling, config, part)
 
 
 def training_batches(
-    split: Split, schedule: Schedule, config: BatchConfig, seed: int, start: int, stop: int
-) -> Iterator[Batch]:
-    """The batches of steps `start` to `stop`, made by threads a few steps ahead."""
+    split: Split, schedule: Schedule, config: BatchConfig, seed: int, start: int, stop: int,
+    part: np.ndarray | None = None,
+) -> Iterator[Batch]:  # fmt: skip
+    """The batches of steps `start` to `stop`, or a part of each, made by threads a few steps ahead."""
     steps = grain.MapDataset.range(start, stop).map(
-        lambda step: training_batch(split, schedule, config, seed, int(step))
+        lambda step: training_batch(split, schedule, config, seed, int(step), part)
     )
     return iter(
         steps.to_iter_dataset(grain.ReadOptions(num_threads=config.workers, prefetch_buffer_size=4 * config.workers))
     )
 
 
-def validation_batches(split: Split, config: BatchConfig, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Every row of `rows` once, in the given spelling, with its row indices; shortest first, the last batch filled
-    with empty rows."""
+def validation_batches(
+    split: Split, config: BatchConfig, rows: np.ndarray, part: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Every row of `rows` once, in the given spelling, with the row indices of the whole batch; shortest first, the
+    last batch filled with empty rows. `part` as in `assemble`."""
     smiles_length, text_length = split.smiles_length[rows], np.minimum(split.text_length[rows], config.max_text)
     shapes = choose_shapes(smiles_length, text_length, config.shapes)
     longest = Shape(max(shape.smiles for shape in shapes), max(shape.text for shape in shapes))
@@ -80,4 +95,4 @@ def validation_batches(split: Split, config: BatchConfig, rows: np.ndarray) -> I
         needed = Shape(smiles_length[chosen].max(), text_length[chosen].max())
         shape = next((shape for shape in shapes if shape.holds(needed)), longest)
         spelling = np.zeros(len(chosen), np.int64)
-        yield rows[chosen], assemble(split, rows[chosen], shape, spelling, config.max_text, config.pairs)
+        yield rows[chosen], assemble(split, rows[chosen], shape, spelling, config, part)

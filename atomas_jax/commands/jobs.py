@@ -100,6 +100,8 @@ def run(default: Experiment) -> Callable:
         from atomas_jax.corpus.prepared import MANIFEST, PreparedCorpus
         from atomas_jax.evaluate import evaluate as evaluate_run
 
+        if settings.training.distributed:
+            raise UserError("several processes train together, one prepares and evaluates: use `atomas train`")
         if not (corpus / MANIFEST).is_file():
             print_corpus(corpus, jobs.prepare(settings, corpus))
         elif PreparedCorpus.open(corpus).manifest.get("settings") != to_json(settings)["corpus"]:
@@ -114,8 +116,10 @@ def run(default: Experiment) -> Callable:
 
 
 def _say_outcome(outcome, run: Path) -> int:
+    from atomas_jax.training.processes import STOPPED
+
     if outcome.finished:
         print(f"trained to step {outcome.step:,} in {run}")
         return 0
     print(f"stopped at step {outcome.step:,}, saved in {run}: the same command resumes", file=sys.stderr)
-    return 143
+    return STOPPED

@@ -8,6 +8,7 @@ import orbax.checkpoint as ocp
 
 from atomas_jax.errors import UserError
 from atomas_jax.run_folder import RunFolder, find_checkpoint
+from atomas_jax.training import processes
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every stage of every save at INFO and WARNING
 
@@ -17,7 +18,7 @@ class Checkpoints:
 
     Two items a step: `weights` (the averaged parameters, what every other command loads) and `state` (all the rest).
     Saves run in the background and appear under their final name only when complete, so a kill leaves the last good
-    one.
+    one. In a job of several processes all call every method alike; each writes and reads what its devices hold.
     """
 
     def __init__(self, run: RunFolder, keep: int, metric: str):
@@ -25,6 +26,7 @@ class Checkpoints:
             run.checkpoints.absolute(),
             options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True),
         )
+        self._folder = run.checkpoints.absolute()
         self._best = ocp.CheckpointManager(
             run.best.absolute(),
             options=ocp.CheckpointManagerOptions(max_to_keep=1, create=True, cleanup_tmp_directories=True),
@@ -52,11 +54,14 @@ class Checkpoints:
         """
         damaged, wrong = [], None
         for step in sorted(self._latest.all_steps(), reverse=True):
+            found = failure = None
             try:
                 found = self._restore(step, weights, state)
             except UserError as error:
+                failure = error
+            if not processes.all_agree(failure is None):
                 damaged.append(step)
-                wrong = wrong or error
+                wrong = wrong or failure or UserError(f"checkpoint {step} cannot be restored by another process")
                 continue
             for other in damaged:
                 self._latest.delete(other)
@@ -66,19 +71,18 @@ class Checkpoints:
         return None
 
     def _restore(self, step: int, weights, state):
+        # by the handler: the manager waits for the other processes, and one that cannot read its part never comes
+        handler, folder = ocp.StandardCheckpointHandler(), self._folder / str(step)
         try:
-            restored = self._latest.restore(
-                step,
-                args=ocp.args.Composite(
-                    weights=ocp.args.StandardRestore(weights), state=ocp.args.StandardRestore(state)
-                ),
+            return tuple(
+                handler.restore(folder / item, args=ocp.args.StandardRestore(like))
+                for item, like in (("weights", weights), ("state", state))
             )
         except (ValueError, KeyError, OSError) as error:
             raise UserError(
                 f"checkpoint {step} cannot be restored ({_first_line(error)}), nor any before it: is it of this "
                 f"experiment? With another --run training starts afresh"
             ) from None
-        return restored["weights"], restored["state"]
 
     def save_if_best(self, step: int, weights, metrics: dict[str, float]) -> bool:
         """Keep these weights if their metric beats the best so far."""

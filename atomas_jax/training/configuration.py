@@ -40,6 +40,10 @@ class TrainingConfig:
     """Devices along each axis, as in data=4,fsdp=2,tensor=1: `data` splits the pairs; `fsdp` the pairs and every
     parameter with its optimiser state; `tensor` heads, feed-forward and vocabulary. All devices are `data` when empty.
     It changes no result, so a run may resume on another."""
+    distributed: str = ""
+    """How the processes of a job find each other: empty for one process alone; `auto` on TPU pods, under SLURM, Open
+    MPI and Kubernetes; coordinator=HOST:PORT,processes=N,process=I anywhere. The run folder must be one that all see;
+    the corpus may be a copy on each machine. It changes no result, so a run may resume in another number."""
     accumulate: int = 1
     """Parts a batch is cut into, one after another, to save memory; must divide batches.pairs. The language loss
     stays that of the whole batch; the alignments compare the pairs of one part with each other and with the queue."""
@@ -54,7 +58,7 @@ class TrainingConfig:
     save_every: int = 500
     """Steps between checkpoints."""
     save_minutes: float = 10.0
-    """A checkpoint is also due this many minutes after the last one."""
+    """A checkpoint is also due at the first line of the log this many minutes after the last one."""
     keep: int = 2
     """Latest checkpoints kept, beside the best."""
     best: str = "language"

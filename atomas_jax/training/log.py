@@ -11,15 +11,18 @@ from atomas_jax.run_folder import RunFolder
 class Log:
     """Appends lines {"step", "kind", "time", name: value ...} to log.jsonl.
 
-    A resumed run passes the step it restarts from: lines after it are dropped, for they will be written again.
+    Only the first process of a job has one that writes. A resumed run passes the step it restarts from: lines after
+    it are dropped, for they will be written again.
     """
 
-    def __init__(self, run: RunFolder, resume_step: int, tensorboard: bool):
+    def __init__(self, run: RunFolder, resume_step: int, tensorboard: bool, writes: bool = True):
+        self._file = self._events = None
+        if not writes:
+            return
         if run.log.exists():
             kept = [line for line in run.log.read_text(encoding="utf-8").splitlines() if _step(line) <= resume_step]
             write_whole(run.log, "".join(line + "\n" for line in kept))
         self._file = run.log.open("a", encoding="utf-8")
-        self._events = None
         if tensorboard:
             from tensorboardX import SummaryWriter
 
@@ -28,6 +31,8 @@ class Log:
     def write(self, step: int, kind: str, values: dict) -> None:
         """One line. `kind` is "train", "validation" or "event"; `values` are numbers (null where not
         finite) or short strings."""
+        if not self._file:
+            return
         finite = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in values.items()}
         line = {"step": step, "kind": kind, "time": round(time.time(), 3), **finite}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
@@ -38,7 +43,8 @@ class Log:
                     self._events.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file:
+            self._file.close()
         if self._events:
             self._events.close()
 

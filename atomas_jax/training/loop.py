@@ -1,9 +1,7 @@
 """The loop: validate, save, next batch, step; resumed from wherever it was killed."""
 
-import signal
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import jax
@@ -19,10 +17,11 @@ from atomas_jax.model.configuration import ModelConfig
 from atomas_jax.objectives.configuration import ObjectiveConfig
 from atomas_jax.run_folder import RunFolder
 from atomas_jax.training import optimizer as optimizers
+from atomas_jax.training import processes
 from atomas_jax.training.checkpoints import Checkpoints, load_weights
 from atomas_jax.training.configuration import OptimizerConfig, TrainingConfig
 from atomas_jax.training.log import Log
-from atomas_jax.training.partitioning import MeshShape, batch_sharding, make_mesh
+from atomas_jax.training.partitioning import MeshShape, batch_sharding, make_mesh, place_rows, rows_here
 from atomas_jax.training.state import TrainState, make_state, sharded_state, shardings
 from atomas_jax.training.step import make_train_step, make_validation_step
 from atomas_jax.training.validation import Validation, metric_names
@@ -51,13 +50,14 @@ def train(
     """Train, or go on training, in a run folder.
 
     Everything is a function of the settings, the corpus and the step, so a run that was killed and resumed ends with
-    the same parameters as one that was not. `write_samples(step, parameters)` is called at each validation.
+    the same parameters as one that was not. `write_samples(step, parameters)` is called at each validation. Every
+    process of a job calls this alike; the first one writes the log and what people see.
 
     Raises:
       UserError: what `check` raises, a damaged checkpoint, `training.refusals` non-finite steps in a row.
     """
     check(corpus, model, objectives, batches, training)
-    mesh = make_mesh(training.mesh)
+    mesh, first = make_mesh(training.mesh), processes.is_first()
     tokenizer = corpus.tokenizer
     starts = Starts(text=tokenizer.text_start_id, smiles=tokenizer.smiles_start_id)
     split = corpus.split("train")
@@ -66,7 +66,7 @@ def train(
     abstract, make = sharded_state(mesh, model, lambda: make_state(model, objectives, transformation, training.seed))
     validation = None
     if "validation" in corpus.splits and len(corpus.split("validation")):
-        step_function = make_validation_step(model, objectives, starts)
+        step_function = make_validation_step(model, objectives, starts, mesh)
         held_out = corpus.split("validation")
         validation = Validation(held_out, step_function, batches, training.validation_pairs, batch_sharding(mesh))
     checkpoints = Checkpoints(run, training.keep, training.best)
@@ -76,20 +76,23 @@ def train(
             start, state, damaged = _newest(checkpoints, abstract) or (0, make(), [])
             if training.initial and not start:
                 state = _with_weights(state, RunFolder(training.initial), abstract)
-            log = Log(run, start, training.tensorboard)
+            log = Log(run, start, training.tensorboard, writes=first)
             step = make_train_step(
                 model, objectives, transformation, starts, shardings(abstract), training.accumulate, training.seed
             )
             rate = optimizers.schedule(optimizer, training.steps)
             loop = _Loop(training, checkpoints, log, validation, write_samples, rate, batches.pairs)
-            with _stop_signals() as stopping, progress.bar("train", training.steps, "steps", start) as bar:
+            bar = progress.bar("train", training.steps, "steps", start, shown=first)
+            with processes.stop_requests() as stopping, bar as bar:
                 bar.print(_summary(schedule, split, batches, start))
                 if damaged:
                     lost = ", ".join(map(str, damaged))
                     bar.print(f"checkpoint {lost} is damaged: going on from {start}")
                     log.write(start, "event", {"damaged_checkpoints": lost})
-                stream = training_batches(split, schedule, batches, training.seed, start, training.steps)
-                placed = (jax.device_put(batch, batch_sharding(mesh)) for batch in stream)
+                sharding = batch_sharding(mesh)
+                held = rows_here(sharding, batches.pairs)
+                stream = training_batches(split, schedule, batches, training.seed, start, training.steps, held)
+                placed = (place_rows(batch, sharding, batches.pairs, held) for batch in stream)
                 return loop.run(state, start, placed, step, bar, stopping)
     finally:
         checkpoints.close()
@@ -111,10 +114,11 @@ class _Loop:
             state, metrics = step(state, batch)
             window.append(metrics)
             bar.advance()  # of steps handed to the device: it may be a few behind
-            last, stop = done == self.training.steps, stopping()
-            saving = last or stop or self._save_is_due(done)
+            last, stop = done == self.training.steps, stopping(done)
+            saving = last or stop or done % self.training.save_every == 0
             # a checkpoint closes the window too: a resumed run starts with an empty one
             if saving or done % self.training.log_every == 0:  # the only place that waits for the device
+                saving = processes.first_decides(saving or self._minutes_passed())  # clocks differ
                 in_a_row = int(state.refused)
                 bar.advance(0, self._log_window(done, window, time.monotonic() - window_start, in_a_row))
                 window, window_start = [], time.monotonic()
@@ -160,11 +164,12 @@ class _Loop:
         line = "  ".join(f"{name} {metrics[name]:.3f}" for name in shown if name in metrics)
         bar.print(f"step {done:>6}  validation  {line}{'  best so far' if best else ''}")
         if self.write_samples:
-            self.write_samples(done, state.average)
+            with processes.here(state.average) as params:
+                if processes.is_first():
+                    self.write_samples(done, params)
 
-    def _save_is_due(self, done: int) -> bool:
-        minutes = (time.monotonic() - self.saved_at) / 60
-        return done % self.training.save_every == 0 or minutes >= self.training.save_minutes
+    def _minutes_passed(self) -> bool:
+        return (time.monotonic() - self.saved_at) / 60 >= self.training.save_minutes
 
     def _save(self, done: int, state: TrainState) -> None:
         weights, rest = split_state(state)
@@ -210,8 +215,6 @@ def check(
             f"batches.pairs = {batches.pairs} is not divisible by training.accumulate x devices that split the pairs = "
             f"{training.accumulate} x {shards}"
         )
-    if jax.process_count() > 1:
-        raise UserError(f"training runs in one process; {jax.process_count()} were started")
     Schedule(corpus.split("train"), batches, training.seed)
     if "validation" in corpus.splits:
         held_out = corpus.split("validation")
@@ -230,23 +233,3 @@ def _summary(schedule: Schedule, split, batches: BatchConfig, start: int) -> str
         f"{len(split):,} pairs{left}; {schedule.steps_per_epoch:,} steps of {batches.pairs} pairs an epoch; "
         f"{schedule.real_tokens:.0%} of the tokens are real; shapes (SMILES x text) {shapes}{resumed}"
     )
-
-
-@contextmanager
-def _stop_signals():
-    """Yields a function that says whether SIGTERM or SIGINT came; a second SIGINT acts at once."""
-    received = []
-
-    def note(number, frame):
-        received.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: whoever runs this one handles signals
-        before = {}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -100,6 +100,25 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(ROW_AXES))
 
 
+def rows_here(sharding: NamedSharding, rows: int) -> np.ndarray:
+    """The rows of a batch of so many that devices of this process hold, ascending: int64 [rows here]."""
+    places = sharding.addressable_devices_indices_map((rows,)).values()
+    return np.unique(np.concatenate([np.arange(rows)[place] for place in places]))
+
+
+def place_rows(batch, sharding: NamedSharding, rows: int, held: np.ndarray):
+    """Global arrays [rows, ...] from a tree of NumPy arrays [held, ...], the rows `rows_here` of this process."""
+
+    def one(array: np.ndarray) -> jax.Array:
+        def part(index) -> np.ndarray:
+            start, stop, _ = index[0].indices(rows)
+            return array[slice(*np.searchsorted(held, (start, stop)))]
+
+        return jax.make_array_from_callback((rows, *array.shape[1:]), sharding, part)
+
+    return jax.tree.map(one, batch)
+
+
 def parameter_specs(shapes, logical, shape: MeshShape):
     """Specs of all parameters on a mesh, by the rules.
 

@@ -7,6 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from atomas_jax.batching.batches import Batch
 from atomas_jax.model.atomas import Atomas, Outputs, Starts, head_kernel, head_logits
@@ -131,11 +132,11 @@ def share(loss: TokenLoss | None, targets: jax.Array, parts: int) -> TokenLoss |
     return loss and loss._replace(count=(targets != 0).sum() / parts)
 
 
-def make_validation_step(model: ModelConfig, objectives: ObjectiveConfig, starts: Starts):
+def make_validation_step(model: ModelConfig, objectives: ObjectiveConfig, starts: Starts, mesh: Mesh):
     """The jitted (params, batch) -> (losses by name as (sum, weight), text embeddings, SMILES embeddings).
 
     No dropout. Language losses are token sums; alignment terms are in-batch means weighted by real rows, the global
-    one in its "softmax" form (a queue belongs to training).
+    one in its "softmax" form (a queue belongs to training). Results are whole on every device of the mesh.
     """
     network = Atomas(model)
     objectives = replace(objectives, global_form="softmax", label_smoothing=0.0, z_loss=0.0)
@@ -156,4 +157,4 @@ def make_validation_step(model: ModelConfig, objectives: ObjectiveConfig, starts
             embeddings = (outputs.aligned.text.embedding, outputs.aligned.smiles.embedding)
         return losses, embeddings
 
-    return jax.jit(step)
+    return jax.jit(step, out_shardings=replicated(mesh))

@@ -11,6 +11,7 @@ from atomas_jax.batching.configuration import BatchConfig
 from atomas_jax.corpus.prepared import Split
 from atomas_jax.evaluation.ranking import rank_embeddings
 from atomas_jax.objectives.configuration import ObjectiveConfig
+from atomas_jax.training.partitioning import place_rows, rows_here
 
 
 def metric_names(objectives: ObjectiveConfig, levels: int) -> list[str]:
@@ -33,6 +34,7 @@ class Validation:
         usable = np.flatnonzero(split.smiles_length <= config.max_smiles)
         self.rows = usable[:pairs]
         self._split, self._step, self._config, self._sharding = split, step, config, sharding
+        self._held = rows_here(sharding, config.pairs)
 
     def __call__(self, params) -> dict[str, float]:
         """Metrics by name.
@@ -44,8 +46,9 @@ class Validation:
         """
         sums, weights = defaultdict(float), defaultdict(float)
         rows, texts, molecules = [], [], []
-        for chosen, batch in validation_batches(self._split, self._config, self.rows):
-            losses, embeddings = jax.device_get(self._step(params, jax.device_put(batch, self._sharding)))
+        for chosen, batch in validation_batches(self._split, self._config, self.rows, self._held):
+            batch = place_rows(batch, self._sharding, self._config.pairs, self._held)
+            losses, embeddings = jax.device_get(self._step(params, batch))
             for name, (total, weight) in losses.items():
                 sums[name] += float(total)
                 weights[name] += float(weight)
