@@ -32,8 +32,14 @@ def arrays(run: Path, step: int) -> list[np.ndarray]:
     import orbax.checkpoint as ocp
 
     folder = run.absolute() / "checkpoints" / str(step)
-    restored = [ocp.StandardCheckpointer().restore(folder / item) for item in ("weights", "state")]
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(restored)]
+    leaves = []
+    for item in ("weights", "state"):
+        reader = ocp.PyTreeCheckpointer()
+        kinds = jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), reader.metadata(folder / item).item_metadata.tree
+        )
+        leaves += jax.tree.leaves(reader.restore(folder / item, restore_args=kinds))
+    return leaves
 
 
 def log(run: Path) -> list[dict]:

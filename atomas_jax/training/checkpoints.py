@@ -5,6 +5,7 @@ import math
 
 import jax
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 
 from atomas_jax.errors import UserError
 from atomas_jax.run_folder import RunFolder, find_checkpoint
@@ -142,6 +143,11 @@ def load_weights(run: RunFolder, which: str, like):
     or it does not fit the configuration.
     """
     folder, step = find_checkpoint(run, which)
+    # said, or Orbax looks for the devices that wrote it
+    one = SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or one), like
+    )
     try:
         weights = ocp.StandardCheckpointer().restore(folder / "weights", like)
     except (ValueError, KeyError, OSError) as error:

@@ -1,12 +1,15 @@
 """Several processes as one job: how they find each other, what only the first does, how they agree, how they stop."""
 
+import atexit
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import jax
 import numpy as np
+from jax._src import distributed as jax_distributed
 from jax.experimental import multihost_utils
 
 from atomas_jax.errors import UserError
@@ -40,6 +43,19 @@ def join(words: str) -> None:
             f"training.distributed = {words!r}: the processes did not find each other ({told}); without a TPU pod, "
             f"SLURM, Open MPI or Kubernetes write coordinator=HOST:PORT,processes=N,process=I"
         ) from None
+    atexit.register(_leave)  # runs before jax's own
+
+
+def _leave() -> None:
+    """End this process's part in the job: when all have come here, the coordinator last.
+
+    jax ends the server at once, and a request still on its way then aborts the process: it is given a second.
+    """
+    service, jax_distributed.global_state.service = jax_distributed.global_state.service, None
+    jax.distributed.shutdown()
+    if service:
+        time.sleep(1)
+        service.shutdown()
 
 
 def _address(words: str) -> dict:

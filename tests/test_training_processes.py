@@ -1,0 +1,107 @@
+"""Several processes as one job: they give what one gives, stop together, go on in another number, fail in one line."""
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_run import training_process
+from test_training import arrays, log
+
+from atomas_jax.errors import UserError
+from atomas_jax.training import processes
+
+NEAR = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def job(count: int, corpus: Path, run: Path, **changes) -> list:
+    """The processes of one training job on this machine."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    words = f"coordinator=127.0.0.1:{port},processes={count},process="
+    return [training_process(corpus, run, distributed=f"{words}{i}", **changes) for i in range(count)]
+
+
+def ended(started: list, limit: float = 300) -> list[tuple[int, str, str]]:
+    """(exit code, output, errors) of each."""
+    return [(process.returncode, *said) for process in started for said in [process.communicate(timeout=limit)]]
+
+
+def wait_for_step(run: Path, step: int, started: list) -> None:
+    """Until the log has that step."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and all(process.poll() is None for process in started):
+        if (run / "log.jsonl").exists() and f'"step": {step},' in (run / "log.jsonl").read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError(ended(started))
+
+
+def assert_same_run(ours: Path, theirs: Path, steps: tuple[int, ...] = (12,)) -> None:
+    """Every array of the checkpoints and every loss to 1e-5, and nothing logged twice."""
+    for step in steps:
+        for one, other in zip(arrays(ours, step), arrays(theirs, step), strict=True):
+            np.testing.assert_allclose(one, other, **NEAR)
+    for one, other in zip(log(ours), log(theirs), strict=True):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            if name == "kind":
+                assert value == other[name]
+            elif not name.endswith(("R1", "MRR", "accuracy")):  # ranks turn on the last bit
+                np.testing.assert_allclose(value, other[name], rtol=1e-4, atol=1e-5, err_msg=f"{name} {one['step']}")
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_several_processes_agree_with_one(small_corpus, small_run, tmp_path, count):
+    run = tmp_path / "several"
+    found = ended(job(count, small_corpus, run))
+    for i, (code, out, err) in enumerate(found):
+        assert code == 0, err
+        assert "finished 12" in out
+        assert ("steps of 8 pairs an epoch" in err) == (i == 0), "one of them speaks"
+    assert_same_run(run, small_run)
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "then", "mesh"), [(2, 1, ""), (1, 4, ""), (4, 2, "fsdp=2"), (2, 4, "data=2,fsdp=2")])
+def test_stopped_in_some_processes_and_resumed_in_another_number(small_corpus, small_run, tmp_path, first, then, mesh):
+    """SIGTERM to the last process of a job stops all of them after one step, saved."""
+    run = tmp_path / "stopped"
+    slow = {"steps": 12, "validate_every": 6}
+    started = job(first, small_corpus, run, **slow) if first > 1 else [training_process(small_corpus, run, **slow)]
+    wait_for_step(run, 2, started)
+    os.kill(started[-1].pid, signal.SIGTERM)
+    found = ended(started)
+    assert {code for code, _, _ in found} == {0}, found
+    (said,) = {out.strip().splitlines()[-1] for _, out, _ in found}
+    how, step = said.split()
+    assert how == "stopped" and int(step) < 12
+    assert (run / "checkpoints" / step).is_dir()
+    more = {"mesh": mesh} if mesh else {}
+    resumed = job(then, small_corpus, run, **more) if then > 1 else [training_process(small_corpus, run)]
+    for code, out, err in ended(resumed):
+        assert code == 0, err
+        assert "finished 12" in out
+    assert_same_run(run, small_run)
+
+
+@pytest.mark.parametrize(
+    "words", ["somewhere", "coordinator=a:1,processes=2", "coordinator=a,processes=2,process=0",
+              "coordinator=a:1,processes=2,process=2", "coordinator=a:1,processes=two,process=0"],
+)  # fmt: skip
+def test_words_that_describe_no_job_are_one_line(words):
+    with pytest.raises(UserError, match=r"training\.distributed = .*: write auto, or coordinator=HOST:PORT"):
+        processes.join(words)
+
+
+def test_no_cluster_to_be_found_is_one_line(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("SLURM", "OMPI", "TPU", "KUBERNETES"))]:
+        monkeypatch.delenv(name)
+    with pytest.raises(UserError, match="did not find each other"):
+        processes.join("auto")
