@@ -1,17 +1,24 @@
 """Checkpoints by Orbax: the latest states to resume from, the best weights to use."""
 
+import json
 import logging
 import math
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 
 import jax
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
 from atomas_jax.errors import UserError
-from atomas_jax.run_folder import RunFolder, find_checkpoint
+from atomas_jax.run_folder import RunFolder, find_checkpoint, saved_steps
 from atomas_jax.training import processes
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every stage of every save at INFO and WARNING
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells every stage of every save, and failures twice
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # where a disk is full, every array's write says so at its end
 
 
 class Checkpoints:
@@ -20,28 +27,40 @@ class Checkpoints:
     Two items a step: `weights` (the averaged parameters, what every other command loads) and `state` (all the rest).
     Saves run in the background and appear under their final name only when complete, so a kill leaves the last good
     one. In a job of several processes all call every method alike; each writes and reads what its devices hold.
+
+    A context manager: leaving it waits for what is being written. Every method that writes or waits raises UserError
+    where the disk refuses.
     """
 
     def __init__(self, run: RunFolder, keep: int, metric: str):
         self._latest = ocp.CheckpointManager(
             run.checkpoints.absolute(),
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True),
+            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
         )
+        if processes.is_first():
+            _sweep(run)
         self._folder = run.checkpoints.absolute()
         self._best = ocp.CheckpointManager(
             run.best.absolute(),
-            options=ocp.CheckpointManagerOptions(max_to_keep=1, create=True, cleanup_tmp_directories=True),
+            options=ocp.CheckpointManagerOptions(max_to_keep=1, create=True),
         )
         self.metric = metric
 
     def save(self, step: int, weights, state) -> None:
         """Save in the background; returns once the arrays are copied."""
-        self._best.wait_until_finished()  # a checkpoint says that everything up to its step is on disk
-        if step != self._latest.latest_step():
-            self._latest.save(
-                step,
-                args=ocp.args.Composite(weights=ocp.args.StandardSave(weights), state=ocp.args.StandardSave(state)),
-            )
+        with self._writing():
+            self._best.wait_until_finished()  # a checkpoint says that everything up to its step is on disk
+            if step != self._latest.latest_step():
+                self._latest.save(
+                    step,
+                    args=ocp.args.Composite(weights=ocp.args.StandardSave(weights), state=ocp.args.StandardSave(state)),
+                )
+
+    def check(self) -> None:
+        """Raise UserError if a save in the background has failed since the last look; waits for nothing."""
+        with self._writing():
+            for manager in (self._latest, self._best):
+                manager.check_for_errors()
 
     def restore_newest(self, weights, state):
         """(step, weights, state, damaged steps) of the newest checkpoint that can be read; None without any checkpoint.
@@ -94,28 +113,64 @@ class Checkpoints:
         for old in self._best.all_steps():  # a resumed run may come by a step again
             if old >= step:
                 self._best.delete(old)
-        self._best.save(
-            step,
-            args=ocp.args.Composite(
-                weights=ocp.args.StandardSave(weights),
-                metrics=ocp.args.JsonSave({"step": step, "metrics": metrics}),
-            ),
-        )
+        with self._writing():
+            self._best.save(
+                step,
+                args=ocp.args.Composite(
+                    weights=ocp.args.StandardSave(weights),
+                    metrics=ocp.args.JsonSave({"step": step, "metrics": metrics}),
+                ),
+            )
         return True
 
     def best_metrics(self) -> dict | None:
-        """{"step", "metrics"} of the best checkpoint so far."""
-        self._best.wait_until_finished()
+        """{"step", "metrics"} of the best checkpoint so far; None without one."""
+        with self._writing():
+            self._best.wait_until_finished()
         step = self._best.latest_step()
         if step is None:
             return None
         return self._best.restore(step, args=ocp.args.Composite(metrics=ocp.args.JsonRestore()))["metrics"]
 
-    def close(self) -> None:
-        """Wait for what is being written."""
-        for manager in (self._latest, self._best):
-            manager.wait_until_finished()
-            manager.close()
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        with suppress(UserError) if error else nullcontext():  # of a disk that is full, one line says enough
+            for manager in (self._latest, self._best):
+                with self._writing():
+                    manager.wait_until_finished()
+                    manager.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns what the disk refuses into one line."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            told = str(error)
+            code = error.errno if isinstance(error, OSError) else None
+            if found := re.search(r"os_error_code='?(\d+)", told):  # how TensorStore says it, in a ValueError
+                code = int(found[1])
+            if code is None:
+                raise
+            raise UserError(
+                f"cannot save a checkpoint in {self._folder} ({os.strerror(code)}): put that right, and the same "
+                f"command goes on from the last one"
+            ) from None
+
+
+def _sweep(run: RunFolder) -> None:
+    """Remove what a kill or a full disk left half written, and best checkpoints nobody can compare with: Orbax reads
+    the metrics of all when it starts."""
+    for folder in (run.checkpoints, run.best):
+        for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(unfinished)
+    for step in saved_steps(run.best):
+        try:
+            json.loads((run.best / str(step) / "metrics" / "metrics").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(run.best / str(step))
 
 
 def is_better(metric: str, value: float, than: float) -> bool:

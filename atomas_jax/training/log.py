@@ -4,8 +4,11 @@ import json
 import math
 import time
 
+from atomas_jax.errors import UserError
 from atomas_jax.files import write_whole
 from atomas_jax.run_folder import RunFolder
+
+_GOES_ON = "and the same command goes on from the last checkpoint"
 
 
 class Log:
@@ -22,7 +25,8 @@ class Log:
         if run.log.exists():
             kept = [line for line in run.log.read_text(encoding="utf-8").splitlines() if _step(line) <= resume_step]
             write_whole(run.log, "".join(line + "\n" for line in kept))
-        self._file = run.log.open("a", encoding="utf-8")
+        self._path = run.log
+        self._file = run.log.open("ab", buffering=0)
         if tensorboard:
             from tensorboardX import SummaryWriter
 
@@ -30,13 +34,18 @@ class Log:
 
     def write(self, step: int, kind: str, values: dict) -> None:
         """One line. `kind` is "train", "validation" or "event"; `values` are numbers (null where not
-        finite) or short strings."""
+        finite) or short strings. Raises UserError where the disk refuses."""
         if not self._file:
             return
         finite = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in values.items()}
         line = {"step": step, "kind": kind, "time": round(time.time(), 3), **finite}
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
+        written = json.dumps(line, allow_nan=False).encode() + b"\n"
+        try:
+            whole = self._file.write(written) == len(written)
+        except OSError as error:
+            raise UserError(f"cannot write {self._path} ({error.strerror}): put that right, {_GOES_ON}") from None
+        if not whole:
+            raise UserError(f"cannot write {self._path} (the disk is full): make room, {_GOES_ON}")
         if self._events:
             for name, value in values.items():
                 if isinstance(value, int | float):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import jax
@@ -69,35 +70,31 @@ def train(
         step_function = make_validation_step(model, objectives, starts, mesh)
         held_out = corpus.split("validation")
         validation = Validation(held_out, step_function, batches, training.validation_pairs, batch_sharding(mesh))
-    checkpoints = Checkpoints(run, training.keep, training.best)
-    log = None
-    try:
-        with jax.set_mesh(mesh):
-            start, state, damaged = _newest(checkpoints, abstract) or (0, make(), [])
-            if training.initial and not start:
-                state = _with_weights(state, RunFolder(training.initial), abstract)
-            log = Log(run, start, training.tensorboard, writes=first)
-            step = make_train_step(
-                model, objectives, transformation, starts, shardings(abstract), training.accumulate, training.seed
-            )
-            rate = optimizers.schedule(optimizer, training.steps)
-            loop = _Loop(training, checkpoints, log, validation, write_samples, rate, batches.pairs)
-            bar = progress.bar("train", training.steps, "steps", start, shown=first)
-            with processes.stop_requests() as stopping, bar as bar:
-                bar.print(_summary(schedule, split, batches, start))
-                if damaged:
-                    lost = ", ".join(map(str, damaged))
-                    bar.print(f"checkpoint {lost} is damaged: going on from {start}")
-                    log.write(start, "event", {"damaged_checkpoints": lost})
-                sharding = batch_sharding(mesh)
-                held = rows_here(sharding, batches.pairs)
-                stream = training_batches(split, schedule, batches, training.seed, start, training.steps, held)
-                placed = (place_rows(batch, sharding, batches.pairs, held) for batch in stream)
-                return loop.run(state, start, placed, step, bar, stopping)
-    finally:
-        checkpoints.close()
-        if log:
-            log.close()
+    with ExitStack() as leaving:
+        leaving.enter_context(jax.set_mesh(mesh))
+        checkpoints = leaving.enter_context(Checkpoints(run, training.keep, training.best))
+        start, state, damaged = _newest(checkpoints, abstract) or (0, make(), [])
+        if training.initial and not start:
+            state = _with_weights(state, RunFolder(training.initial), abstract)
+        log = Log(run, start, training.tensorboard, writes=first)
+        leaving.callback(log.close)
+        step = make_train_step(
+            model, objectives, transformation, starts, shardings(abstract), training.accumulate, training.seed
+        )
+        rate = optimizers.schedule(optimizer, training.steps)
+        loop = _Loop(training, checkpoints, log, validation, write_samples, rate, batches.pairs)
+        stopping = leaving.enter_context(processes.stop_requests())
+        bar = leaving.enter_context(progress.bar("train", training.steps, "steps", start, shown=first))
+        bar.print(_summary(schedule, split, batches, start))
+        if damaged:
+            lost = ", ".join(map(str, damaged))
+            bar.print(f"checkpoint {lost} is damaged: going on from {start}")
+            log.write(start, "event", {"damaged_checkpoints": lost})
+        sharding = batch_sharding(mesh)
+        held = rows_here(sharding, batches.pairs)
+        stream = training_batches(split, schedule, batches, training.seed, start, training.steps, held)
+        placed = (place_rows(batch, sharding, batches.pairs, held) for batch in stream)
+        return loop.run(state, start, placed, step, bar, stopping)
 
 
 class _Loop:
@@ -120,6 +117,7 @@ class _Loop:
             if saving or done % self.training.log_every == 0:  # the only place that waits for the device
                 saving = processes.first_decides(saving or self._minutes_passed())  # clocks differ
                 in_a_row = int(state.refused)
+                self.checkpoints.check()
                 bar.advance(0, self._log_window(done, window, time.monotonic() - window_start, in_a_row))
                 window, window_start = [], time.monotonic()
             if last or (self.training.validate_every and done % self.training.validate_every == 0):
