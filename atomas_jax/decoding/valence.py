@@ -4,7 +4,7 @@ RDKit's default valence model (2024.09 and later), written out so that decoding 
 Sets of bond-order sums are bit masks: bit s stands for a sum of s, hydrogens counted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atomas_jax.tokens.smiles import ELEMENTS
 
@@ -28,6 +28,8 @@ _LISTS = {
 VALENCES = {element: valences for valences, elements in _LISTS.items() for element in elements.split()}
 """Valences of the elements that have some; the others, metals mostly, take any."""
 
+_NON_METALS = frozenset(["H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "As", "Se", "Br", "Te", "I", "At"])
+_NON_METALS |= {"He", "Ne", "Ar", "Kr", "Xe", "Rn"}
 _SUMS = range(UNLIMITED + 2)
 
 
@@ -43,7 +45,9 @@ class Species:
       may_without, may_pair: sums from which an atom not yet paired, already paired, can still become complete.
       oxidised: greatest sum where oxygens are bound by double bonds beyond `most`, which RDKit takes for charged pairs.
       oxygen: is one.
-      metal: takes any number of bonds. RDKit makes those of aromatic atoms to it dative, which close no rings.
+      metal: is one for RDKit, which makes bonds of hypervalent atoms to it dative. Those close no rings.
+      wild: is "*".
+      bound: greatest sum with which no bond to a metal is made dative.
     """
 
     most: int
@@ -56,6 +60,8 @@ class Species:
     oxidised: int = 0
     oxygen: bool = False
     metal: bool = False
+    wild: bool = False
+    bound: int = UNLIMITED
 
 
 def most_bonds(element: str, charge: int) -> int:
@@ -76,11 +82,12 @@ def species(symbol: str, charge: int = 0, bracket: bool = True) -> Species:
     element = symbol.capitalize()
     most = most_bonds(element, charge)
     everything = sum(1 << s for s in _SUMS)
-    if symbol == "*":
-        return Species(most, False, False, everything, 0, everything, 0)
+    bound = min(most, _bound(element, charge, symbol.islower()))
     if not symbol.islower():
         oxidised = 0 if charge or bracket else {"Cl": 7, "Br": 7, "I": 7}.get(element, 0)
-        return Species(most, False, False, everything, 0, everything, 0, oxidised, element == "O", most == UNLIMITED)
+        wild = symbol == "*"
+        metal = not wild and element not in _NON_METALS
+        return Species(most, False, False, everything, 0, everything, 0, oxidised, element == "O", metal, wild, bound)
     pairs = [s <= most and _needs_double_bond(element, charge, bracket, s) for s in _SUMS]
     if element in ("S", "Se", "Te") and not charge:
         pairs[3:] = [None] * len(pairs[3:])  # kekulisation gives these double bonds only in some rings
@@ -89,7 +96,26 @@ def species(symbol: str, charge: int = 0, bracket: bool = True) -> Species:
     sums = range(most + 1)
     may_pair = sum(1 << s for s in sums if any(pairs[s : most + 1]))
     may_without = sum(1 << s for s in sums if not pairs[s] or s < most)
-    return Species(most, True, True, without, paired, may_without, may_pair)
+    return Species(most, True, True, without, paired, may_without, may_pair, bound=bound)
+
+
+def unfollowed(kind: Species) -> Species:
+    """The kind without its double bonds, where there are too many ways to place them to follow them all."""
+    if not kind.aromatic:
+        return kind
+    either = kind.without | kind.paired
+    return replace(kind, without=either, paired=either, may_without=either, may_pair=kind.may_pair | either)
+
+
+def _bound(element: str, charge: int, aromatic: bool) -> int:
+    """Greatest sum of bond orders with which RDKit (`cleanUpOrganometallics`) makes no bond to a metal dative."""
+    if element == "*" or element not in _NON_METALS:
+        return UNLIMITED
+    if aromatic:  # whose bonds count one and a half each
+        return 3 if (element, charge) == ("C", 0) else 0
+    alike = ELEMENTS.index(element) + 1 - charge
+    greatest = VALENCES.get(ELEMENTS[alike - 1], (0,))[-1] if alike > 0 else 0
+    return greatest or UNLIMITED
 
 
 def _needs_double_bond(element: str, charge: int, bracket: bool, total: int) -> bool:

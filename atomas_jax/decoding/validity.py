@@ -30,11 +30,11 @@ from atomas_jax.decoding.validity_tables import AROMATIC_BOND, CHARGES, NO_BOND,
 from atomas_jax.errors import UserError
 from atomas_jax.tokens.tokenizer import Tokenizer
 
-DEPTH, WAYS, SLOTS, FUSED = 24, 16, 16, 3
+DEPTH, WINDOW, WAYS, SLOTS, FUSED = 128, 16, 16, 16, 3
 
 START, AFTER_ATOM, AFTER_BRANCH, IN_BRANCH, BONDED, BONDED_IN_BRANCH = range(6)
 """What was written last: nothing (or a dot), an atom or ring closure, ")", "(", a bond after an atom, another bond."""
-ISOTOPE, NAMED, TURNED, HYDROGEN, COUNTED, SIGNED, CHARGED = range(6, 13)
+OPENED, NAMED, TURNED, HYDROGEN, COUNTED, SIGNED, CHARGED, ISOTOPE = range(6, 14)
 """The same inside a bracket atom."""
 
 
@@ -168,13 +168,24 @@ class _Path:
     level: Int[Array, ""]
 
 
+def _innermost(s: State) -> State:
+    """The state with its `WINDOW` innermost branch points alone; of those further out, nothing is checked."""
+    outer = jnp.maximum(s.depth - WINDOW, 0)
+    return replace(
+        s,
+        stack=jax.lax.dynamic_slice(s.stack, (outer,), (WINDOW,)),
+        naked=jax.lax.dynamic_slice(s.naked, (outer,), (WINDOW + 1,)),
+        depth=s.depth - outer,
+    )
+
+
 def _path(t: Tables, s: State, shared: bool) -> _Path:
     here = jnp.maximum(s.current, 0)
     top = (s.depth > 0) & (s.stack[jnp.maximum(s.depth - 1, 0)] == s.current)
     level = s.depth - top
     is_open = s.ring_atom >= 0
     rings = jnp.sum(is_open)
-    counted = jnp.arange(DEPTH) < level
+    counted = jnp.arange(WINDOW) < level
     ring_count = jnp.sum(is_open[None] & (s.ring_atom[None] <= s.stack[:, None]), axis=1)
     before = jnp.concatenate([jnp.zeros(1, ring_count.dtype), ring_count[:-1]])
     place = jnp.maximum(s.stack, 0)
@@ -183,7 +194,7 @@ def _path(t: Tables, s: State, shared: bool) -> _Path:
     forced = (ring_count > before) | s.naked[:-1]
     ok, needy = _branch_point(t, kind[None], total[None], is_paired, forced[None])
     if shared:
-        depths = jnp.arange(DEPTH + 1)
+        depths = jnp.arange(WINDOW + 1)
         lacking = s.naked & (depths <= level) | (depths == level) & s.bare
         innermost = jnp.max(jnp.where(lacking, depths, -1))
         needy_alone = needy & (depths[:-1] != innermost)
@@ -194,7 +205,7 @@ def _path(t: Tables, s: State, shared: bool) -> _Path:
     margin = jax.lax.cummin(margin, axis=1, reverse=True)
     fine = s.live & jnp.all(ok | needy | ~counted[None], axis=1) & (margin[:, 0] >= 0)
     outer = jnp.where(level > 0, ring_count[jnp.maximum(level - 1, 0)], 0)
-    naked = s.naked & (jnp.arange(DEPTH + 1) <= level)
+    naked = s.naked & (jnp.arange(WINDOW + 1) <= level)
     return _Path(
         here,
         s.current < 0,
@@ -212,9 +223,9 @@ def _path(t: Tables, s: State, shared: bool) -> _Path:
     )
 
 
-def _dative(t: Tables, one, other):
-    """Whether RDKit may take a bond between these kinds for a dative one."""
-    return t.aromatic[one] & t.metal[other] | t.metal[one] & t.aromatic[other]
+def _beside(t: Tables, kind, other, in_ring=True):
+    """The kind of an atom once it is bound to another one by a bond that may be in a ring."""
+    return jnp.where(t.metal[other] & in_ring, t.bound[kind], kind)
 
 
 def _settled(t: Tables, kind, total, is_paired):
@@ -243,7 +254,7 @@ def _lowest(naked):
 
 def _covered(margin, available, lowest):
     """Ways in which a ring from further out is left for the aromatic atoms that lack one, from depth `lowest` on."""
-    outward = margin[:, jnp.clip(lowest - 1, 0, DEPTH)]
+    outward = margin[:, jnp.clip(lowest - 1, 0, WINDOW)]
     return (lowest >= _PLENTY) | (lowest > 0) & (available >= 1) & (outward >= 1)
 
 
@@ -274,7 +285,7 @@ def _onward(t: Tables, s: State, p: _Path, order, plain) -> _Onward:
     may = jnp.where(p.top, (ok | wants) & (left >= 0), settled) | p.started
     may &= p.fine[None] & jnp.stack([jnp.ones_like(can_pair), can_pair])
     margin = jnp.where(p.top, jnp.minimum(p.margin[None], left[..., None]), p.margin[None])
-    naked = p.naked | (jnp.arange(DEPTH + 1) == p.level) & s.bare
+    naked = p.naked | (jnp.arange(WINDOW + 1) == p.level) & s.bare
     lowest = _lowest(naked)
     level = p.level + p.top
     covered = jax.vmap(_covered, in_axes=(0, 0, None))
@@ -304,13 +315,13 @@ def _atoms(t: Tables, on: _Onward, kind, total, may_open=True):
     return fits & jnp.where(bare, bare_alone | bare_pair & t.conjugated[kind], alone | pair & t.conjugated[kind])
 
 
-def _stays(t: Tables, p: _Path, total, is_paired, forced, available, must_close):
-    """Ways in which the current atom can be completed by what follows."""
-    room = total + 1 <= t.most[p.mine]
-    may_pair = ~is_paired & _has(t.paired[p.mine], total + 1) & (available >= 1)
-    on = room & (_settled(t, p.mine, total + 1, is_paired) | may_pair)
-    on |= _doubled(t, p.mine, total, is_paired)
-    return on | ~forced & ~must_close & _settled(t, p.mine, total, is_paired)
+def _stays(t: Tables, kind, total, is_paired, forced, available):
+    """Ways in which the current atom, of a kind, can be completed by what follows."""
+    room = total + 1 <= t.most[kind]
+    may_pair = ~is_paired & _has(t.paired[kind], total + 1) & (available >= 1)
+    on = room & (_settled(t, kind, total + 1, is_paired) | may_pair)
+    on |= _doubled(t, kind, total, is_paired)
+    return on | ~forced & _settled(t, kind, total, is_paired)
 
 
 def _closes(t: Tables, s: State, p: _Path) -> Bool[Array, " S"]:
@@ -326,28 +337,29 @@ def _closes(t: Tables, s: State, p: _Path) -> Bool[Array, " S"]:
     agree &= ~aromatic_bond | t.conjugated[p.mine] & t.conjugated[theirs]
     their_total = s.total[partner] + order - their_order
     total = p.total + order
-    on_stack = jnp.any((s.stack[None] == partner[:, None]) & (jnp.arange(DEPTH) < s.depth)[None], axis=1)
+    on_stack = jnp.any((s.stack[None] == partner[:, None]) & (jnp.arange(WINDOW) < s.depth)[None], axis=1)
     others = jnp.sum((s.ring_atom[None] == s.ring_atom[:, None]) & _plain(s.ring_bond)[None], axis=1)
     more_rings = others - _plain(s.ring_bond) > 0
-    depth = jnp.sum((s.stack[None] < partner[:, None]) & (jnp.arange(DEPTH) < p.level)[None], axis=1)  # [S]
+    depth = jnp.sum((s.stack[None] < partner[:, None]) & (jnp.arange(WINDOW) < p.level)[None], axis=1)  # [S]
     they_paired = (s.paired[None] & s.bit[partner][:, None]) != 0  # [S, K]
     naked = p.naked
     lowest = _lowest(naked)
     left = jnp.where(lowest <= depth, lowest, _PLENTY)  # [S]: naked depths that remain
-    margin = p.margin[:, jnp.minimum(depth, DEPTH)].T - 1  # [S, K]: of the depths from there on
-    outward = p.margin[:, jnp.clip(left - 1, 0, DEPTH)].T
+    margin = p.margin[:, jnp.minimum(depth, WINDOW)].T - 1  # [S, K]: of the depths from there on
+    outward = p.margin[:, jnp.clip(left - 1, 0, WINDOW)].T
     inner = jnp.minimum(outward, margin)
     available = p.rings - 1 - p.claims[None]  # [1, K]
     covered = (left >= _PLENTY)[:, None] | (left > 0)[:, None] & (available >= 1) & (inner >= 1)
     same_depth = depth == p.level
     forced = (p.rings_here - same_depth > 0) | (naked[p.level] & same_depth)
+    my_kind, their_kind = _beside(t, p.mine, theirs), _beside(t, theirs, p.mine)
     exists = jnp.zeros_like(is_open)
     for pairs in (False, True):
         they = they_paired | pairs
         me = p.is_paired[None] | pairs
         done = _settled(t, theirs[:, None], their_total[:, None], they)
         later = ~they & more_rings[:, None] & _has(t.paired[theirs], their_total)[:, None]
-        stack_later = on_stack[:, None]
+        stack_later = (on_stack & (their_total + 1 <= t.most[their_kind]))[:, None]
         ok = done | later | stack_later
         if pairs:
             free = t.conjugated[theirs] & t.conjugated[p.mine] & (order == 1)
@@ -357,29 +369,29 @@ def _closes(t: Tables, s: State, p: _Path) -> Bool[Array, " S"]:
             relief = on_stack[:, None] & (margin < 0)  # the branch point no longer claims a ring
         else:
             relief = jnp.zeros_like(they_paired)
-        room = _stays(t, p, total[:, None], me, forced[:, None], available + relief, jnp.zeros_like(relief))
+        room = _stays(t, my_kind[:, None], total[:, None], me, forced[:, None], available + relief)
         ok &= p.fine[None] & covered & room & (margin + relief >= 0) & (available + relief >= 0)
         exists |= jnp.any(ok, axis=1)
     agree &= ~(t.aromatic[p.mine] & t.aromatic[theirs]) | (jnp.maximum(s.fused[partner], s.fused[p.here]) < FUSED)
-    agree &= ~_dative(t, p.mine, theirs)
     valid = is_open & agree & (partner != s.current) & ~s.near & (order > 0)
-    return valid & (total <= t.most[p.mine]) & (their_total <= t.most[theirs]) & exists
+    return valid & (total <= t.most[my_kind]) & (their_total <= t.most[their_kind]) & exists
 
 
-def _opens(t: Tables, s: State, p: _Path) -> Bool[Array, ""]:
-    """Whether a ring may be opened."""
-    order = t.before[s.bond]
+def _opens(t: Tables, p: _Path, bond) -> Bool[Array, ""]:
+    """Whether a ring may be opened by a bond."""
+    order = t.before[bond]
     total = p.total + order
     space = p.rings < SLOTS
     forced = jnp.ones((), bool)
     available = p.rings + 1 - p.claims
     covered = _covered(p.margin, available, _lowest(p.naked))
-    room = _stays(t, p, total, p.is_paired, forced, available, forced)
-    return space & jnp.any(p.fine & covered & room) & ((s.bond != AROMATIC_BOND) | t.conjugated[p.mine])
+    room = _stays(t, p.mine, total, p.is_paired, forced, available)
+    return space & jnp.any(p.fine & covered & room) & ((bond != AROMATIC_BOND) | t.conjugated[p.mine])
 
 
 def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
     """Classes of tokens that may follow, of one row."""
+    depth, s = s.depth, _innermost(s)
     p = _path(t, s, shared=True)
     most = t.most[p.mine]
     orders = jnp.where(p.started, 0, t.before[s.bond])
@@ -395,19 +407,23 @@ def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
     kind = jnp.where(closing, spelled, jnp.where(names, named, jnp.where(t.kind == kinds.ATOM, t.value, 0)))
     hydrogens = jnp.where(closing, s.hydrogens, t.hydrogens)
     after = jnp.where(p.started, 0, t.after[s.bond])
-    space = (s.atoms < s.species.shape[0]) & (s.used != jnp.uint32(0xFFFFFFFF))
+    space = s.atoms < s.species.shape[0]
     oxidised = (p.total + 2 <= t.oxidised[p.mine]) & ~s.foreign[p.here]
     oxide = oxidised & (orders == 2) & t.oxygen[kind] & (hydrogens + 2 == t.most[kind])
+    periodic = (p.total + 1 <= t.oxidised[p.mine]) & ~s.foreign[p.here] & (p.total >= 4)
+    oxide |= periodic & (orders == 1) & t.oxygen[kind]
     agrees = (s.bond != AROMATIC_BOND) | t.conjugated[p.mine] & t.conjugated[kind]
     agrees &= (s.fused[p.here] < FUSED) | ~t.aromatic[kind] | p.started
-    agrees &= ~_dative(t, p.mine, kind) | p.started
-    atom = _atoms(t, on, kind, hydrogens + after) & (fits | oxide) & agrees & space
+    in_ring = ~p.started & (p.rings > 0)
+    agrees &= ~in_ring | (p.total + orders + reserve <= t.most[_beside(t, p.mine, kind)])
+    becomes = _beside(t, kind, p.mine, in_ring)
+    atom = _atoms(t, on, becomes, hydrogens + after) & (fits | oxide) & agrees & space
     star = jnp.any(on.may) & space
     bracket = star & fits
 
     # ---- ring closures
     ring_ok = ~p.started & (t.before[s.bond] == t.after[s.bond]) & (t.before[s.bond] > 0)
-    closes, opens = _closes(t, s, _path(t, s, shared=False)), _opens(t, s, p)
+    closes, opens = _closes(t, s, _path(t, s, shared=False)), _opens(t, p, s.bond)
     number = jnp.where(t.kind == kinds.RING, t.value, -1)
     match = (s.ring_number[:, None] == number[None]) & (s.ring_atom >= 0)[:, None]
     closes_ring = jnp.any(match, axis=0)
@@ -416,9 +432,9 @@ def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
     # ---- bonds, branches, ends
     bond = jnp.where(t.kind == kinds.BOND, t.value, 0)
     ahead = t.before[bond]
-    leaves = jax.vmap(lambda order, plain: jnp.any(_onward(t, s, p, order, plain).may))
-    orders_left = leaves(jnp.asarray([0, 1, 2, 3, 4, 1]), jnp.asarray([False] * 5 + [True]))
-    goes_on = jnp.where(bond == AROMATIC_BOND, orders_left[5], orders_left[ahead])
+    every = jnp.arange(len(kinds.BONDS))
+    leaves = jax.vmap(lambda bond: jnp.any(_onward(t, s, p, t.before[bond], _plain(bond)).may))(every)
+    goes_on = (leaves | (s.phase == AFTER_ATOM) & jax.vmap(lambda bond: _opens(t, p, bond))(every))[bond]
     bonds = (p.total + ahead + reserve <= most) | oxidised & (ahead == 2)
     bonds &= ((bond != AROMATIC_BOND) | t.conjugated[p.mine] & (p.rings > 0)) & goes_on & ~p.started & space
     bonds &= (ahead == t.after[bond]) & (ahead > 0)
@@ -428,11 +444,14 @@ def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
     )
     may_leave = clean & jnp.any(settled)
     top = _onward(t, s, replace(p, top=jnp.ones((), bool)), 1, jnp.ones((), bool))
-    branch = (s.depth < DEPTH) & ((p.total + 2 <= most) | oxidised) & jnp.any(top.may) & space
+    branch = (depth < DEPTH) & ((p.total + 2 <= most) | oxidised) & jnp.any(top.may) & space
     dot = may_leave & (s.depth == 0)
     bracket_atom = jnp.where(
-        t.conjugated[kind], _atoms(t, on, kind, after) | _atoms(t, on, kind, after + 1), on.may[0] & ~t.aromatic[kind]
+        t.conjugated[kind], _atoms(t, on, becomes, after) | _atoms(t, on, becomes, after + 1), on.may[0]
     )
+    charged = _beside(t, t.spelled[s.symbol], p.mine, in_ring)[None]
+    closable = _atoms(t, on, charged, jnp.arange(10)[:, None] + after)
+    closable &= ~t.aromatic[charged] | (jnp.abs(jnp.arange(-CHARGES, CHARGES + 1)) <= 1)
     may = jnp.stack([
         jnp.zeros_like(ring),
         jnp.broadcast_to(dot, ring.shape),
@@ -443,17 +462,17 @@ def _allowed(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
         jnp.broadcast_to(may_leave & (s.depth > 0), ring.shape),
         jnp.broadcast_to(dot, ring.shape),
         jnp.broadcast_to(bracket, ring.shape),
-        _inside(t, s, after + on.forced, fits & agrees & bracket_atom),
+        _inside(t, s, on, after, fits & agrees & bracket_atom, closable),
         atom,
     ])  # fmt: skip
     may = jnp.take_along_axis(may, t.kind[None], axis=0)[0] & jnp.asarray(_FOLLOWS)[s.phase][t.kind]
-    return _in_time(t, s, p, may, closes_ring, remaining)
+    return _in_time(t, depth, p, may, closes_ring, remaining)
 
 
-def _in_time(t: Tables, s: State, p: _Path, may, closes_ring, remaining):
+def _in_time(t: Tables, depth, p: _Path, may, closes_ring, remaining):
     """Of the classes that may follow, those that leave time to complete the string: at most three tokens a ring, three
     a branch, two before. Where none does, what completes it: rings, then ends, then wildcards."""
-    need = 3 * s.depth + 3 * p.rings + 4
+    need = 3 * depth + 3 * p.rings + 4
     more = jnp.asarray(_COSTS)[t.kind]
     is_atom = t.kind == kinds.ATOM
     written = jnp.where(is_atom, t.value, 0)
@@ -470,45 +489,45 @@ def _in_time(t: Tables, s: State, p: _Path, may, closes_ring, remaining):
     return jnp.where(jnp.any(in_time) & (need + 6 <= remaining), in_time, choice)
 
 
-def _inside(t: Tables, s: State, after, binds) -> Bool[Array, " A"]:
-    """Which pieces may follow inside a bracket atom, as long as a charge can make the atom fit."""
+def _inside(t: Tables, s: State, on: _Onward, after, binds, closable) -> Bool[Array, " A"]:
+    """Which pieces may follow inside a bracket atom. `closable` tells of each number of hydrogens and each charge
+    whether the bracket may be closed with them: a piece may follow where one that can is still to be reached."""
     piece, value = t.inner, t.value
     symbol = jnp.where(piece == kinds.SYMBOL, value, 0)
-    hydrogen = symbol == 0
-    named = (s.phase == ISOTOPE) & (t.room[1, symbol] >= after) & binds
-    counts = ((s.phase == NAMED) | (s.phase == TURNED)) & hydrogen & (s.symbol != 0) | (
-        (s.phase == NAMED) & hydrogen & (after == 0)
-    )
-    names = named | counts & (t.room[1, s.symbol] >= after + 1)
+    unnamed = (s.phase == OPENED) | (s.phase == ISOTOPE)
+    named = unnamed & (t.room[1, symbol] >= after + on.forced) & binds
+    some_charge = jnp.any(closable, axis=1)
+    hydrogen = (s.phase == NAMED) | (s.phase == TURNED) & (s.symbol != 0)
+    hydrogen &= (symbol == 0) & jnp.any(some_charge[1:])
+    names = named | hydrogen
+    # a sign is followed by nothing, by itself once more, or by a digit
+    here = closable[s.hydrogens]
+    outward = jnp.stack([here[CHARGES::-1], here[CHARGES:]])  # [2, charge without its sign]
+    charged = jnp.any(outward[:, 1:], axis=1)
     digit = jnp.where(piece == kinds.DIGIT, value, 0)
+    is_charge = (digit > 0) & (digit <= CHARGES)
     sign = jnp.where(s.charge < 0, -1, 1)
-    aromatic = t.aromatic[t.spelled[s.symbol, CHARGES]]
-    charged = t.spelled[s.symbol, jnp.clip(sign * digit, -CHARGES, CHARGES) + CHARGES]
+    negative = (s.charge >= 0).astype(jnp.int32)
+    size = jnp.abs(s.charge)
     digits = (
         (s.phase == ISOTOPE)
-        | (s.phase == HYDROGEN) & (t.room[1, s.symbol] >= after + digit)
-        | (s.phase == SIGNED)
-        & (jnp.abs(s.charge) == 1)
-        & (digit <= CHARGES)
-        & (digit > 0)
-        & ~aromatic
-        & (t.most[charged] >= after + s.hydrogens)
+        | (s.phase == OPENED) & (digit > 0)
+        | (s.phase == HYDROGEN) & some_charge[digit]
+        | (s.phase == SIGNED) & (size == 1) & is_charge & outward[negative, jnp.minimum(digit, CHARGES)]
     )
-    ready = (s.phase >= NAMED) & (s.phase <= COUNTED)
-    way = jnp.where(value > 0, 2, 0)
-    again = (s.phase == SIGNED) & (value == sign) & ~aromatic & (jnp.abs(s.charge) < CHARGES)
-    signs = ready & (t.room[way, s.symbol] >= after + s.hydrogens) | again
-    turned = jnp.broadcast_to(s.phase == NAMED, names.shape)
-    return jnp.stack([names, digits, turned, signs])[piece, jnp.arange(len(piece))]
+    ready = (s.phase >= NAMED) & (s.phase <= COUNTED) & charged[(value > 0).astype(jnp.int32)]
+    again = (s.phase == SIGNED) & (value == sign) & (size == 1) & here[CHARGES + 2 * sign]
+    turned = jnp.broadcast_to((s.phase == NAMED) & (s.symbol != 0) & jnp.any(closable), names.shape)
+    return jnp.stack([names, digits, turned, ready | again])[piece, jnp.arange(len(piece))]
 
 
 def _follows():
     free = {kinds.ATOM, kinds.BRACKET}
     chain = free | {kinds.BOND, kinds.BRANCH, kinds.CLOSE_BRANCH, kinds.DOT, kinds.END}
     may = {START: free, AFTER_ATOM: chain | {kinds.RING}, AFTER_BRANCH: chain, IN_BRANCH: free | {kinds.BOND}}
-    may |= {BONDED: free | {kinds.RING}, BONDED_IN_BRANCH: free, ISOTOPE: {kinds.INNER}}
+    may |= {BONDED: free | {kinds.RING}, BONDED_IN_BRANCH: free, OPENED: {kinds.INNER}, ISOTOPE: {kinds.INNER}}
     may |= {phase: {kinds.INNER, kinds.CLOSE_BRACKET} for phase in (NAMED, TURNED, HYDROGEN, COUNTED, SIGNED, CHARGED)}
-    return [[kind in may[phase] for kind in range(kinds.CLOSE_BRACKET + 1)] for phase in range(CHARGED + 1)]
+    return [[kind in may[phase] for kind in range(kinds.CLOSE_BRACKET + 1)] for phase in range(ISOTOPE + 1)]
 
 
 _FOLLOWS = _follows()
@@ -551,6 +570,10 @@ def _advance(t: Tables, s: State, token_class) -> State:
     own_kind = s.species[here].astype(jnp.int32)
     end = jnp.where(writes_atom, jnp.minimum(s.atoms, len(places) - 1), partner)
     binds = bound & (writes_atom | closes)
+    in_ring = binds & rings
+    own_becomes, other_becomes = _beside(t, own_kind, other_kind), _beside(t, other_kind, own_kind)
+    species = jnp.where(in_ring & (places == s.current), own_becomes.astype(s.species.dtype), species)
+    species = jnp.where(in_ring & (places == end), other_becomes.astype(s.species.dtype), species)
     foreign = s.foreign | binds & (places == s.current) & ~t.oxygen[other_kind]
     foreign |= binds & (places == end) & ~t.oxygen[own_kind]
 
@@ -559,7 +582,7 @@ def _advance(t: Tables, s: State, token_class) -> State:
 
     # ---- a bit for a new conjugated atom
     wants = writes_atom & t.conjugated[new_kind]
-    new_bit = jnp.where(wants, ~s.used & (s.used + jnp.uint32(1)), jnp.uint32(0))
+    new_bit = jnp.where(wants, ~s.used & (s.used + jnp.uint32(1)), jnp.uint32(0))  # none where all are used
     bits = jnp.where(new, new_bit, s.bit)
     used = s.used | new_bit
 
@@ -567,11 +590,13 @@ def _advance(t: Tables, s: State, token_class) -> State:
     mine = s.bit[here]
     other = jnp.where(writes_atom, new_bit, s.bit[partner])
     plain = _plain(s.bond) & (writes_atom | _plain(s.ring_bond[slot]))
-    pairing = binds & plain & rings & (mine != 0) & (other != 0)
+    pairing = binds & plain & rings & t.conjugated[own_kind] & t.conjugated[other_kind]
     pairing &= _has(t.may_pair[own_kind], total[here]) & _has(t.may_pair[other_kind], total[end])
     both = mine | other
     ways = jnp.concatenate([s.paired, s.paired | both])
     live = jnp.concatenate([s.live, s.live & pairing & ((s.paired & both) == 0)])
+    pairs_free = pairing & (both == 0)  # of atoms no longer followed: nothing to keep
+    live &= ~pairs_free | (jnp.arange(2 * WAYS) < WAYS)
 
     # ---- rings: the one closed, the one opened
     free = jnp.argmin(is_open)
@@ -601,6 +626,13 @@ def _advance(t: Tables, s: State, token_class) -> State:
     used &= ~gone
     earlier = jnp.tril(jnp.ones((2 * WAYS, 2 * WAYS), bool), -1)
     live &= ~jnp.any((ways[:, None] == ways[None]) & live[None] & earlier, axis=1)
+    # too many ways, or atoms, to follow: from now on the atoms written so far are not followed
+    lost = (jnp.sum(live) > WAYS) | wants & (new_bit == 0)
+    species = jnp.where(lost & ((bits != 0) | new & wants), t.free[species].astype(species.dtype), species)
+    bits = jnp.where(lost, jnp.uint32(0), bits)
+    used = jnp.where(lost, jnp.uint32(0), used)
+    ways = jnp.where(lost, jnp.uint32(0), ways)
+    live = jnp.where(lost, jnp.arange(2 * WAYS) == 0, live)
     place = jnp.cumsum(live) - 1
     chosen = (place[None] == jnp.arange(WAYS)[:, None]) & live[None]
     paired = jnp.sum(jnp.where(chosen, ways[None], jnp.uint32(0)), axis=1, dtype=jnp.uint32)
@@ -643,11 +675,12 @@ def _advance(t: Tables, s: State, token_class) -> State:
 
 def _phase(t: Tables, s: State, token_class):
     """The phase after a token."""
-    by_kind = [START, START, AFTER_ATOM, BONDED, AFTER_ATOM, IN_BRANCH, AFTER_BRANCH, START, ISOTOPE, 0, AFTER_ATOM]
+    by_kind = [START, START, AFTER_ATOM, BONDED, AFTER_ATOM, IN_BRANCH, AFTER_BRANCH, START, OPENED, 0, AFTER_ATOM]
     bonded = jnp.where(s.phase == AFTER_ATOM, BONDED, BONDED_IN_BRANCH)
     piece = t.inner[token_class]
-    named = jnp.where(s.phase == ISOTOPE, NAMED, HYDROGEN)
-    after_digit = jnp.asarray([0] * 6 + [ISOTOPE, 0, 0, COUNTED, 0, CHARGED, 0])[s.phase]
+    unnamed = (s.phase == OPENED) | (s.phase == ISOTOPE)
+    named = jnp.where(unnamed, NAMED, HYDROGEN)
+    after_digit = jnp.asarray([0] * 6 + [ISOTOPE, 0, 0, COUNTED, 0, CHARGED, 0, ISOTOPE])[s.phase]
     inside = jnp.stack([named, after_digit, jnp.asarray(TURNED), jnp.asarray(SIGNED)])[piece]
     kind = t.kind[token_class]
     outside = jnp.where(kind == kinds.BOND, bonded, jnp.asarray(by_kind)[kind])
@@ -659,8 +692,9 @@ def _spelling(t: Tables, s: State, token_class) -> dict:
     kind, value, piece = t.kind[token_class], t.value[token_class], t.inner[token_class]
     fresh, inside = kind == kinds.BRACKET, kind == kinds.INNER
     names, digit = inside & (piece == kinds.SYMBOL), inside & (piece == kinds.DIGIT)
-    symbol = jnp.where(names & (s.phase == ISOTOPE), value, s.symbol)
-    hydrogens = jnp.where(names & (s.phase != ISOTOPE), 1, s.hydrogens)
+    unnamed = (s.phase == OPENED) | (s.phase == ISOTOPE)
+    symbol = jnp.where(names & unnamed, value, s.symbol)
+    hydrogens = jnp.where(names & ~unnamed, 1, s.hydrogens)
     hydrogens = jnp.where(digit & (s.phase == HYDROGEN), value, hydrogens)
     charge = s.charge + jnp.where(inside & (piece == kinds.SIGN), value, 0)
     charge = jnp.where(digit & (s.phase == SIGNED), jnp.where(s.charge < 0, -value, value), charge)

@@ -1,14 +1,14 @@
 """What each token means to the validity constraint: tables made once from the tokenizer."""
 
 import re
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from atomas_jax.decoding.valence import species
+from atomas_jax.decoding.valence import Species, species, unfollowed
 from atomas_jax.tokens.smiles import AROMATIC, ELEMENTS
 from atomas_jax.tokens.tokenizer import Role, Tokenizer
 
@@ -52,6 +52,11 @@ class Tables:
     oxidised: Int[Array, " G"]
     oxygen: Bool[Array, " G"]
     metal: Bool[Array, " G"]
+    wild: Bool[Array, " G"]
+    bound: Int[Array, " G"]
+    """Kind that an atom becomes once it is bound to a metal within what may be a ring: it takes fewer bonds."""
+    free: Int[Array, " G"]
+    """Kind that an aromatic atom becomes where its double bonds are no longer followed: any sum will do."""
     before: Int[Array, " bonds"]
     after: Int[Array, " bonds"]
     wildcard: Int[Array, ""]
@@ -66,10 +71,10 @@ class Tables:
 
 def tables(tokenizer: Tokenizer) -> Tables:
     """The tables of an atom-wise tokenizer."""
-    kinds: dict[tuple, int] = {}
+    kinds: dict[Species, int] = {}
 
     def kind_of(*spec) -> int:
-        return kinds.setdefault(astuple(species(*spec)), len(kinds))
+        return kinds.setdefault(species(*spec), len(kinds))
 
     spelled = [[kind_of(symbol, charge) for charge in range(-CHARGES, CHARGES + 1)] for symbol in _SYMBOLS]
     classes: dict[tuple[int, int, int, int], int] = {(NEVER, 0, 0, 0): 0}
@@ -77,7 +82,12 @@ def tables(tokenizer: Tokenizer) -> Tables:
         classes.setdefault(_meaning(tokenizer, i, kind_of), len(classes)) for i in range(tokenizer.vocab_size)
     ]
     columns = np.array(list(classes), np.int32).T
-    fields = list(zip(*kinds))
+    bound = [kinds.setdefault(replace(kind, most=kind.bound), len(kinds)) for kind in list(kinds)]
+    bound += range(len(bound), len(kinds))
+    free = [kinds.setdefault(unfollowed(kind), len(kinds)) for kind in list(kinds)]
+    bound += range(len(bound), len(kinds))
+    free += range(len(free), len(kinds))
+    fields = list(zip(*map(astuple, kinds)))
     most = np.array(fields[0])[np.array(spelled)]
     lower = np.array([symbol.islower() for symbol in _SYMBOLS])
     far = abs(np.arange(-CHARGES, CHARGES + 1)) > 1
@@ -87,7 +97,9 @@ def tables(tokenizer: Tokenizer) -> Tables:
     return Tables(
         jnp.asarray(token_class, jnp.int32),
         *map(jnp.asarray, columns),
-        *(jnp.asarray(field, bool if n in (1, 2, 8, 9) else jnp.int32) for n, field in enumerate(fields)),
+        *(jnp.asarray(field, bool if n in (1, 2, 8, 9, 10) else jnp.int32) for n, field in enumerate(fields[:-1])),
+        jnp.asarray(bound, jnp.int32),
+        jnp.asarray(free, jnp.int32),
         *map(jnp.asarray, orders),
         wildcard=jnp.asarray(kind_of("*")),
         carbon=jnp.asarray(kind_of("c", 0, False)),
