@@ -29,31 +29,36 @@ def train(experiment: Experiment, corpus_folder: Path, run_folder: Path):
     from atomas_jax.training import processes
 
     processes.join(experiment.training.distributed)  # before anything else asks for devices
-    corpus = PreparedCorpus.open(corpus_folder)
     run = RunFolder(run_folder)
-    model = with_vocabulary(experiment.model, corpus.tokenizer.vocab_size)
-    if experiment.training.initial:
-        model = _fitting(model, RunFolder(experiment.training.initial), corpus)
-    experiment = replace(experiment, model=model)
 
-    import jax
+    def checked():
+        import jax
 
-    from atomas_jax.training.loop import check
-    from atomas_jax.training.loop import train as loop
+        from atomas_jax.training.loop import check
 
-    check(corpus, model, experiment.objectives, experiment.batches, experiment.training)
+        corpus = PreparedCorpus.open(corpus_folder)
+        model = with_vocabulary(experiment.model, corpus.tokenizer.vocab_size)
+        if experiment.training.initial:
+            model = _fitting(model, RunFolder(experiment.training.initial), corpus)
+        check(corpus, model, experiment.objectives, experiment.batches, experiment.training)
+        return corpus, replace(experiment, model=model), [device.device_kind for device in jax.devices()]
+
+    corpus, experiment, devices = processes.together(checked)
 
     def claim() -> None:
         if run.exists():
             _check_same(run, experiment, corpus)
         else:
             _start(run, experiment, corpus, corpus_folder)
-            run.write_versions([device.device_kind for device in jax.devices()])
+            run.write_versions(devices)
 
     processes.first_does(claim)
+
+    from atomas_jax.training.loop import train as loop
+
     return loop(
-        run, corpus, model, experiment.objectives, experiment.batches, experiment.optimizer, experiment.training,
-        write_samples=_sampler(run, experiment, corpus),
+        run, corpus, experiment.model, experiment.objectives, experiment.batches, experiment.optimizer,
+        experiment.training, write_samples=_sampler(run, experiment, corpus),
     )  # fmt: skip
 
 

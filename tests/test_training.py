@@ -270,6 +270,7 @@ def test_every_form_of_the_global_alignment_trains_alone(form):
 
 
 @pytest.mark.multiprocess
+@pytest.mark.slow
 def test_eight_devices_agree_with_one(small_corpus, small_run, tmp_path):
     """The same run on eight simulated devices, data parallel, contrastive terms over the global batch."""
     flag = "import os; os.environ['XLA_FLAGS'] += ' --xla_force_host_platform_device_count=8'\n"

@@ -17,13 +17,14 @@ from atomas_jax.training import processes
 NEAR = {"rtol": 1e-5, "atol": 1e-5}
 
 
-def job(count: int, corpus: Path, run: Path, **changes) -> list:
-    """The processes of one training job on this machine."""
+def job(count: int, corpus: Path, run: Path, last_corpus: Path | None = None, **changes) -> list:
+    """The processes of one training job on this machine; the last may look for its corpus elsewhere."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     words = f"coordinator=127.0.0.1:{port},processes={count},process="
-    return [training_process(corpus, run, distributed=f"{words}{i}", **changes) for i in range(count)]
+    corpora = [corpus] * (count - 1) + [last_corpus or corpus]
+    return [training_process(own, run, distributed=f"{words}{i}", **changes) for i, own in enumerate(corpora)]
 
 
 def ended(started: list, limit: float = 300) -> list[tuple[int, str, str]]:
@@ -84,6 +85,29 @@ def stopped(count: int, corpus: Path, run: Path) -> int:
     assert how == "stopped" and int(step) < 12
     assert (run / "checkpoints" / step).is_dir()
     return int(step)
+
+
+@pytest.mark.multiprocess
+def test_what_one_process_misses_ends_all_at_once(small_corpus, tmp_path):
+    first, last = ended(job(2, small_corpus, tmp_path / "run", tmp_path / "nowhere"), limit=50)
+    for code, _, err in (first, last):
+        assert code == 1
+        assert f"no prepared corpus at {tmp_path / 'nowhere'}" in err.strip().splitlines()[-1], err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+def test_several_start_from_weights_and_write_samples(small_corpus, small_run, tmp_path):
+    """In a mesh that splits the parameters over the processes."""
+    run = tmp_path / "several"
+    found = ended(job(2, small_corpus, run, steps=1, samples=2, mesh="fsdp=2", initial=str(small_run)))
+    assert [code for code, _, _ in found] == [0, 0], found
+    one = training_process(small_corpus, tmp_path / "one", steps=1, samples=2, initial=str(small_run))
+    assert one.wait() == 0
+    (ours,), (theirs,) = (list((tmp_path / name / "samples").iterdir()) for name in ("several", "one"))
+    assert ours.read_text() == theirs.read_text()
+    assert_same_log(log(run), log(tmp_path / "one"))
 
 
 @pytest.mark.multiprocess

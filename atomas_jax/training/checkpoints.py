@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 
@@ -99,6 +100,7 @@ class Checkpoints:
                 for item, like in (("weights", weights), ("state", state))
             )
         except (ValueError, KeyError, OSError) as error:
+            _hush_orbax()
             raise UserError(
                 f"checkpoint {step} cannot be restored ({_first_line(error)}), nor any before it: is it of this "
                 f"experiment? With another --run training starts afresh"
@@ -154,6 +156,7 @@ class Checkpoints:
                 code = int(found[1])
             if code is None:
                 raise
+            _hush_orbax()
             raise UserError(
                 f"cannot save a checkpoint in {self._folder} ({os.strerror(code)}): put that right, and the same "
                 f"command goes on from the last one"
@@ -171,6 +174,19 @@ def _sweep(run: RunFolder) -> None:
             json.loads((run.best / str(step) / "metrics" / "metrics").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             shutil.rmtree(run.best / str(step))
+
+
+def _hush_orbax() -> None:
+    """After a failed save or restore Orbax's coroutines are left half run, and each tells of it when it is collected,
+    up to the end of the program: one line has said it."""
+    told = sys.unraisablehook
+
+    def hook(unraisable) -> None:
+        code = getattr(unraisable.object, "cr_code", None)
+        if code is None or "orbax" not in code.co_filename:
+            told(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def is_better(metric: str, value: float, than: float) -> bool:

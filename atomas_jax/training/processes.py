@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -22,6 +23,8 @@ LEAVING_SECONDS = 60
 """How long a process that ends waits for the others: they end at one step, or something is wrong with them."""
 
 _MESSAGE_BYTES = 1000
+
+Result = TypeVar("Result")
 
 
 def join(words: str) -> None:
@@ -96,28 +99,30 @@ def all_agree(value: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.asarray(value)).all()) if several() else value
 
 
-def first_does(work: Callable[[], None]) -> None:
-    """Run `work` in the first process alone; all go on when it is done. Every process must call it.
+def together(work: Callable[[], Result]) -> Result:
+    """`work()` in every process: where one fails, all do, and none waits for it. Every process must call it.
 
     Raises:
-      UserError: in all processes, where `work` raised one or the disk refused.
+      UserError: where `work` raised one, or the disk refused, in any process.
     """
     if not several():
-        work()
-        return
-    told, failure = b"", None
-    if is_first():
-        try:
-            work()
-        except (UserError, OSError) as error:
-            told, failure = str(error).encode()[:_MESSAGE_BYTES], error
+        return work()
+    result, told, failure = None, b"", None
+    try:
+        result = work()
+    except (UserError, OSError) as error:
+        told, failure = str(error).encode()[:_MESSAGE_BYTES] or b"failed", error
     message = np.zeros(_MESSAGE_BYTES, np.uint8)
     message[: len(told)] = np.frombuffer(told, np.uint8)
-    said = bytes(np.asarray(multihost_utils.broadcast_one_to_all(message), np.uint8)).rstrip(b"\0")
-    if failure:
-        raise failure
-    if said:
-        raise UserError(f"process 0: {said.decode(errors='replace')}")
+    for process, said in enumerate(np.asarray(multihost_utils.process_allgather(message), np.uint8)):
+        if said[0]:
+            raise failure or UserError(f"process {process}: {bytes(said).rstrip(bytes(1)).decode(errors='replace')}")
+    return result
+
+
+def first_does(work: Callable[[], None]) -> None:
+    """`work()` in the first process alone; all go on when it is done, or fail with it. Every process must call it."""
+    together(work if is_first() else lambda: None)
 
 
 @contextmanager
