@@ -64,7 +64,9 @@ class RunFolder:
         """Make the folder for a new run. Raises UserError when it cannot be written or holds something else."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if foreign := sorted(entry.name for entry in self.path.iterdir() if entry.name != "tokenizer"):
+            begun = {self.tokenizer.name, self.corpus.name, self.imported.name, self.versions.name}  # before a kill
+            names = (entry.name for entry in self.path.iterdir() if entry.suffix != ".part")
+            if foreign := sorted(set(names) - begun):
                 raise UserError(f"{self.path} holds {foreign[0]} but no run: name an empty or a new folder")
         except OSError as error:
             raise UserError(f"cannot write the run folder {self.path}: {error.strerror}") from None
