@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_run import training_process
-from test_training import arrays, log
+from test_training import arrays, emptied, log
 
 from atomas_jax.errors import UserError
 from atomas_jax.training import processes
@@ -94,6 +94,17 @@ def test_what_one_process_misses_ends_all_at_once(small_corpus, tmp_path):
         assert code == 1
         assert f"no prepared corpus at {tmp_path / 'nowhere'}" in err.strip().splitlines()[-1], err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_passed_over_by_all(small_corpus, small_run, tmp_path):
+    broken = emptied(small_run, tmp_path / "broken", [12])
+    found = ended(job(2, small_corpus, broken, mesh="fsdp=2"))
+    assert [code for code, _, _ in found] == [0, 0], found
+    assert "checkpoint 12 is damaged: going on from 9" in found[0][2]
+    for one, other in zip(arrays(broken, 12), arrays(small_run, 12), strict=True):
+        np.testing.assert_allclose(one, other, **NEAR)
 
 
 @pytest.mark.multiprocess
