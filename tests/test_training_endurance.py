@@ -177,6 +177,7 @@ def test_killed_twenty_times_at_random_moments_and_equal_to_the_undisturbed(smal
         before, wanted = last_step(run), chance.randrange(0, 9)
         started, patience = time.monotonic(), chance.uniform(1, 20)
         while process.poll() is None:
+            time.sleep(0.003)
             moved = last_step(run) >= before + wanted and last_step(run) > 0
             if kills % 2 and moved and list(run.glob("checkpoints/*tmp*")):
                 saving += 1
