@@ -87,7 +87,7 @@ def _parsed(constraint, tokenizer, count, seed=0):
 
 
 def test_random_strings_become_molecules(constraint, tokenizer):
-    assert _parsed(constraint, tokenizer, 256) >= 0.9  # 0.96 of five thousand others: five standard deviations
+    assert _parsed(constraint, tokenizer, 256) >= 0.9  # 0.964 of 1,000 others, drawn with seed 780
 
 
 def _data_set(folder, name):
