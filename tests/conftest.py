@@ -1,24 +1,35 @@
 """Fixtures of all tests, and how they compile."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+
+def _folder() -> str:
+    """A folder that goes with this process."""
+    folder = tempfile.mkdtemp(prefix="atomas-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 # Compiling is nearly all the time of the tests, and they do not need fast programs. Set before jax is imported, and in
 # the environment, so that the processes tests start inherit it; those find each other's programs in the cache.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="atomas-tests-"))
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _folder()
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "")
 if metadata.version("jaxlib").startswith("0.10."):  # later ones do not know the flag, and XLA ends a process over that
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 # What somebody has put into their data folder is no part of the tests.
-os.environ["ATOMAS_DATA"] = tempfile.mkdtemp(prefix="atomas-tests-")
+os.environ["ATOMAS_DATA"] = _folder()
 
 PROJECT = Path(__file__).resolve().parents[1]
 
