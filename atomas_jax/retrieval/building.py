@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
 
@@ -95,11 +96,9 @@ def fill(
 
 def about(run: Path, checkpoint: str, columns: tuple[str, ...]) -> dict:
     """What a new index says of itself beside what its model says."""
-    import rdkit
-
     return {
         "model": {"run": str(run), "run_at": str(run.resolve()), "checkpoint": checkpoint},
-        "canonicalisation": f"canonical isomeric SMILES of RDKit {rdkit.__version__}; one molecule is one InChIKey",
+        "canonicalisation": f"canonical isomeric SMILES of RDKit {version('rdkit')}; one molecule is one InChIKey",
         "columns": list(columns),
     }
 

@@ -29,8 +29,8 @@ create() {
   slice create --accelerator-type "$TYPE" --version "$VERSION" --spot &&
     everywhere "sudo mkdir -p /mnt/share && sudo mount -t nfs $SHARE /mnt/share" &&
     # the code as it is here, to every host; then an environment with jax's TPU build
-    tar czf /tmp/atomas_jax.tgz --exclude .venv --exclude runs --exclude corpora . &&
-    gcloud compute tpus tpu-vm scp /tmp/atomas_jax.tgz "$NAME": "${HERE[@]}" --worker=all &&
+    archive=$(mktemp -d)/atomas_jax.tgz && tar czf "$archive" --exclude .venv --exclude runs --exclude corpora . &&
+    gcloud compute tpus tpu-vm scp "$archive" "$NAME": "${HERE[@]}" --worker=all &&
     everywhere "mkdir -p atomas && tar xzf atomas_jax.tgz -C atomas && cd atomas &&
       python3 -m venv .venv && .venv/bin/pip -q install -e . 'jax[tpu]'"
 }
