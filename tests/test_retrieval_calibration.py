@@ -6,7 +6,9 @@ from small_index import ASPIRIN, make_index, untrained, write_library
 
 from atomas_jax.errors import UserError
 from atomas_jax.retrieval import approximate, calibration
+from atomas_jax.retrieval import finder as finder_module
 from atomas_jax.retrieval.calibration import calibrate, calibration_of, fit_curve, recalibrate
+from atomas_jax.retrieval.conditions import conditions
 from atomas_jax.retrieval.finder import Finder, Question, SearchSettings
 from atomas_jax.retrieval.index import Index, writing
 from atomas_jax.retrieval.search import nearest
@@ -127,6 +129,33 @@ def test_the_engine_finds_what_exact_search_finds_with_filters_and_rows_added_si
     approximate.extend(engine, vectors)
     assert engine.rows == 6000
     assert (engine.nearest(queries, vectors, 1, np.ones(6000, bool)).index[:, 0] == np.arange(5000, 5050)).mean() > 0.95
+
+
+def test_a_filter_that_leaves_few_rows_in_the_lists_looked_into_loses_none(vectors, monkeypatch):
+    """All that is left lies where the queries do not look: far away, and so many that the engine is asked."""
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(approximate, "FEW", 10)
+    queries = np.asarray(vectors[:5])
+    engine, _ = approximate.build(vectors, queries)
+    keep = np.zeros(len(vectors), bool)
+    keep[np.argsort(np.asarray(vectors) @ queries[0])[:30]] = True
+    found, exact = engine.nearest(queries, vectors, 20, keep), nearest(queries, vectors, 20, keep)
+    np.testing.assert_array_equal(found.index[0], exact.index[0])
+    assert (found.index >= 0).all()
+
+
+@pytest.mark.parametrize("deep", [1, 10**6])
+def test_a_substructure_that_is_rare_is_found_wherever_it_ranks(index, model, monkeypatch, deep):
+    monkeypatch.setattr(finder_module, "DEEP", deep)
+    asked = conditions(index, (), ["c1ccccc1"])
+    finder = Finder(index, model)
+    for k in (1, 10):
+        for answer in finder.find([Question("an alcohol"), Question("a metal")], SearchSettings(k=k), asked):
+            assert [hit.row["id"] for hit in answer.hits] == ["aspirin"] and not answer.nothing
+    none = conditions(index, (), ["[Fe]"])
+    (answer,) = finder.find([Question("an alcohol")], SearchSettings(k=2), none)
+    assert answer.nothing and not answer.hits
+    assert len(none.passed) == len(index)  # no row was left unseen
 
 
 def test_an_index_keeps_its_engine_and_answers_as_without(index, model, monkeypatch):

@@ -51,12 +51,18 @@ class Engine:
 
     def nearest(self, queries: np.ndarray, library: Rows, k: int, keep: np.ndarray) -> Hits:
         """As `search.nearest`, but approximately, and always k wide. keep: bool [N]."""
+        none = Hits(np.full((len(queries), k), -1), np.full((len(queries), k), -np.inf, np.float32))
         allowed = np.flatnonzero(keep)
         if len(allowed) <= FEW:
             few = nearest(queries, library.take(allowed), k)
-            none = Hits(np.full((len(queries), k), -1), np.full((len(queries), k), -np.inf, np.float32))
             return merge(none, Hits(allowed[few.index], few.score), k)
-        hits = self._found(queries, library, k, keep)
+        hits = merge(none, self._found(queries, library, k, keep), k)
+        there = int(keep[: self.rows].sum())
+        # the lists looked into may hold too few of the rows that a filter leaves
+        short = np.flatnonzero((hits.index >= 0).sum(axis=1) < min(k, there))
+        if len(short):
+            exact = nearest(queries[short], library, k, keep & (np.arange(len(keep)) < self.rows))
+            hits.index[short], hits.score[short] = merge(Hits(none.index[short], none.score[short]), exact, k)
         if self.rows < len(library):
             later = nearest(queries, _From(library, self.rows), k, keep[self.rows :])
             hits = merge(hits, Hits(later.index + self.rows, later.score), k)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from atomas_jax import progress
 from atomas_jax.chemistry.filters import Filter, molecule_filter
 from atomas_jax.chemistry.properties import hill_order
 from atomas_jax.errors import UserError
@@ -67,6 +68,19 @@ class Conditions:
         if number not in self.passed:
             self.passed[number] = self.structure.accepts(index.rows.at(number)["canonical"])
         return self.passed[number]
+
+    def with_structure(self, index: Index, mask: np.ndarray) -> np.ndarray:
+        """bool [N]: the rows of a mask that meet the conditions on substructures. Looks at every one not seen yet."""
+        numbers = np.flatnonzero(mask)
+        unseen = np.array([number not in self.passed for number in numbers.tolist()], bool)
+        smiles = index.rows.column("canonical").take(numbers[unseen])
+        with progress.bar("look for the substructures", len(smiles), "molecules") as bar:
+            for number, string in zip(numbers[unseen].tolist(), smiles):
+                self.passed[number] = self.structure.accepts(string.as_py())
+                bar.advance()
+        left = np.zeros(len(mask), bool)
+        left[[number for number in numbers.tolist() if self.passed[number]]] = True
+        return left
 
 
 def conditions(

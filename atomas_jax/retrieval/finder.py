@@ -22,6 +22,8 @@ from atomas_jax.trained import TrainedModel
 LONGEST_TEXT = 10_000
 """Characters of a text that is asked."""
 MOST_HITS = 10_000
+DEEP = 1024
+"""Hits looked at one by one for a substructure; where these do not hold enough, every molecule is looked at."""
 AGAINST = 0.5
 """What a text that is not wanted counts beside the one that is."""
 INTERACTION = 0.5
@@ -186,7 +188,7 @@ class Finder:
 
     def _candidates(self, wanted, count: int, mask, conditions: Conditions, settings: SearchSettings):
         """For each question groups of row numbers, a hit and its twins, and their scores; `count` groups or all."""
-        left = int(mask.sum())
+        left, sifted = int(mask.sum()), False
         depth, results = min(2 * count, max(left, 1)), [([], [])] * len(wanted)
         open_ = np.arange(len(wanted))
         while True:
@@ -198,6 +200,10 @@ class Finder:
             if not len(open_) or depth >= left:
                 return [(groups[:count], scores[:count]) for groups, scores in results]
             depth = min(8 * depth, left)
+            if conditions.structure and not sifted and depth > DEEP:
+                mask, sifted = conditions.with_structure(self.index, mask), True
+                left = int(mask.sum())
+                depth = min(2 * count, max(left, 1))
 
     def _nearest(self, wanted: np.ndarray, depth: int, mask: np.ndarray, settings: SearchSettings) -> Hits:
         if settings.exact or not self.index.manifest["approximate"]:
