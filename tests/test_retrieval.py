@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from atomas_jax.retrieval import search
+from atomas_jax.retrieval.embeddings import ATTENTION, fitting
 
 
 def signs(count: int, seed: int) -> np.ndarray:
@@ -40,6 +41,15 @@ def test_a_library_smaller_than_k_gives_all_of_it():
     hits = search.nearest(np.eye(3, dtype=np.float32)[:1], np.eye(3, dtype=np.float32), 10)
     assert hits.index.shape == (1, 3)
     assert hits.index.tolist() == [[0, 1, 2]]
+
+
+def test_long_strings_are_embedded_few_at_a_time():
+    for rows in (1, 3, 64, 100):
+        for width in (32, 512, 1024, 2048, 4096, 16384):
+            fit = fitting(rows, width)
+            assert fit == 1 or fit * width**2 <= ATTENTION
+            assert 1 <= fit < 2 * rows and fit & (fit - 1) == 0
+    assert fitting(64, 512) == 64
 
 
 def test_nothing_kept_or_nothing_there_gives_no_hit():

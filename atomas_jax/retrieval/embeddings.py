@@ -14,6 +14,16 @@ from atomas_jax.retrieval.devices import by_rows, power_of_two, rows_mesh, whole
 SHORTEST = 32
 """Padded lengths are this times powers of two, so that few programs are compiled."""
 
+ATTENTION = 1 << 26
+"""Pairs of tokens, rows x width^2, that a device attends to at a time: 64 strings of 1,024, fewer of longer ones. A
+head holds 256 MiB of them."""
+
+
+def fitting(rows: int, width: int) -> int:
+    """As many of `rows` strings of `width` tokens as a device does at a time, a power of two; 1 at least."""
+    most = max(1, ATTENTION // width**2)
+    return min(power_of_two(rows), 1 << (most.bit_length() - 1))
+
 
 def embed(
     params: dict,
@@ -32,13 +42,16 @@ def embed(
     vectors = np.zeros((len(strings), config.alignment.embedding_dim), np.float32)
     order = sorted(range(len(strings)), key=lambda i: -len(strings[i]))
     devices = rows_mesh().size
-    rows = devices * power_of_two(-(-min(batch_size, max(len(strings), 1)) // devices))
+    each = -(-min(batch_size, max(len(strings), 1)) // devices)
     params = jax.device_put(params, whole())
-    for start in range(0, len(order), rows):
-        chosen = order[start : start + rows]
+    start = 0
+    while start < len(order):
         width = SHORTEST
-        while width < len(strings[chosen[0]]):
+        while width < len(strings[order[start]]):
             width *= 2
+        rows = devices * fitting(each, width)
+        chosen = order[start : start + rows]
+        start += len(chosen)
         tokens = np.zeros((rows, width), np.int32)
         for row, i in enumerate(chosen):
             tokens[row, : len(strings[i])] = strings[i]
