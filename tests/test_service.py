@@ -95,6 +95,26 @@ def test_what_is_no_json_and_wrong_methods_are_refused(client):
     assert client.get("/health").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "path, body, said",
+    [
+        ("/caption", '{"molecules": ["C"], "decoding": {"temperature": NaN}}', "temperature"),
+        ("/caption", '{"molecules": ["C"], "decoding": {"temperature": 1e999}}', "temperature"),
+        ("/embed", r'{"texts": ["a \ud800 b"]}', "valid string"),
+        ("/embed", r'{"molecules": ["C\udfff"]}', "valid string"),
+        ("/embed", r'{"texts": ["a"], "te\ud800": 1}', "valid string"),
+        ("/search", r'{"texts": ["a"], "where": ["id~\ud800"]}', "valid string"),
+        ("/search", r'{"texts": ["a"], "require_smarts": ["\ud800"]}', "valid string"),
+    ],
+)
+def test_what_json_can_write_and_no_answer_can_is_refused_in_one_line(client, path, body, said):
+    refused = client.post(path, content=body, headers={"content-type": "application/json"})
+    detail = refused.json()["detail"]
+    assert refused.status_code == 422 and said in detail and len(detail.splitlines()) == 1
+    whole = client.post("/embed", content=r'{"texts": ["\ud83d\ude00"]}', headers={"content-type": "application/json"})
+    assert whole.status_code == 200  # both halves are a character
+
+
 def test_without_an_index_there_is_no_search(model):
     from atomas_jax.service.app import make_app
 

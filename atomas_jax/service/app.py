@@ -13,13 +13,14 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from fastapi import FastAPI, HTTPException
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 import atomas_jax
 from atomas_jax.chemistry.molecules import parse
 from atomas_jax.errors import UserError
 from atomas_jax.retrieval.conditions import conditions
-from atomas_jax.retrieval.devices import power_of_two
+from atomas_jax.retrieval.embeddings import fitting
 from atomas_jax.retrieval.finder import Finder, Question, SearchSettings
 from atomas_jax.retrieval.showing import as_values
 from atomas_jax.service.batching import Batcher, Busy
@@ -33,6 +34,7 @@ from atomas_jax.service.requests import (
     Found,
     GenerateRequest,
     Health,
+    Refused,
     SearchRequest,
     Written,
 )
@@ -63,13 +65,19 @@ def make_app(
 
     app = FastAPI(
         title="atomas_jax", description="Molecules and language in one space.", version=atomas_jax.__version__,
-        lifespan=lifespan,
+        lifespan=lifespan, responses={422: {"model": Refused}},
     )  # fmt: skip
     app.add_middleware(BodyLimit, largest=LARGEST_BODY)
 
     @app.exception_handler(UserError)
     async def refuse(_, error: UserError) -> JSONResponse:
-        return JSONResponse({"detail": " ".join(str(error).split())}, status_code=422)
+        return _refused(str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_body(_, error: RequestValidationError) -> JSONResponse:
+        # without the input itself, which may be NaN or half a character and could not be written
+        told = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
+        return _refused("; ".join(told))
 
     @app.exception_handler(Busy)
     async def busy(_, error: Busy) -> JSONResponse:
@@ -143,11 +151,17 @@ def _check(strings: Sequence[str], read: Callable, what: str) -> list:
     return made
 
 
+def _refused(why: str) -> JSONResponse:
+    line = " ".join(why.split()).encode("utf-8", "backslashreplace").decode("utf-8")
+    return JSONResponse({"detail": line}, status_code=422)
+
+
 def _work(model: TrainedModel, finder: Finder | None, kind: Hashable, items: list) -> list:
     """What the device's thread does with a batch."""
     task = kind[0]
     if task in ("caption", "generate"):
-        written = model.answers(task, items, batch_size=power_of_two(len(items)), **dict(kind[1]))
+        longest = max(len(item.encode()) for item in items)  # no fewer than its tokens
+        written = model.answers(task, items, batch_size=fitting(len(items), longest), **dict(kind[1]))
         return [[answer.string for answer in answers] for answers in written]
     if task == "search":
         _, settings, asked = kind

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MOST_STRINGS = 64
 """Strings of one request."""
-LONGEST = 10_000
+LONGEST = 4_000
 """Characters of one string."""
 LARGEST_BODY = 1 << 20
 """Bytes of one request."""
@@ -78,6 +78,10 @@ class Embedded(BaseModel):
 
 class Found(BaseModel):
     answers: list[dict]
+
+
+class Refused(BaseModel):
+    detail: str = Field(description="What is wrong, in one line")
 
 
 class Health(BaseModel):
