@@ -125,7 +125,11 @@ def test_what_is_no_index_and_other_columns_are_refused(model, library, tmp_path
     index, _ = make_index(tmp_path / "index", model, library)
     with pytest.raises(UserError, match="keeps the columns activity"), writing(index.folder, model) as writer:
         fill(writer, model, Source(str(library)), (), workers=1)
-    (index.folder / "index.json").write_text("[]")
+    manifest = index.folder / "index.json"
+    manifest.write_text(manifest.read_text()[:300])
+    with pytest.raises(UserError, match=r"index\.json is damaged: .* build the index anew"):
+        Index.open(index.folder)
+    manifest.write_text("[]")
     with pytest.raises(UserError, match="describes no index"):
         Index.open(index.folder)
 

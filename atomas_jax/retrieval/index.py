@@ -48,7 +48,10 @@ class Index:
         folder = Path(folder)
         if not (folder / MANIFEST).is_file():
             raise UserError(f"{folder} is no index (it has no {MANIFEST}): `atomas index build` makes one")
-        manifest = read_json(folder / MANIFEST)
+        try:
+            manifest = read_json(folder / MANIFEST)
+        except UserError:
+            raise UserError(f"{folder / MANIFEST} is damaged: restore it, or build the index anew") from None
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise UserError(f"{folder / MANIFEST} describes no index: restore it, or build the index anew")
         if manifest["version"] != VERSION:
