@@ -55,6 +55,16 @@ def test_build_add_remove_and_info(capsys, small_run, library, tmp_path, index):
     assert code == 2 and "is a finished index" in err
 
 
+def test_a_large_index_without_faiss_is_searched_exactly(capsys, small_run, library, tmp_path, monkeypatch):
+    monkeypatch.setattr("atomas_jax.retrieval.approximate.WORTHWHILE", 1)
+    monkeypatch.setattr("atomas_jax.retrieval.approximate.find_spec", lambda name: None)
+    index = tmp_path / "large"
+    code, out, err = atomas(capsys, "index", "build", small_run, library, "-o", index, "--columns", "use")
+    assert code == 0 and "3 molecules added" in out and "searches are exact" in err
+    code, out, _ = atomas(capsys, "search", index, "An alcohol.", "-k", "3")
+    assert code == 0 and len(out.splitlines()) == 4
+
+
 def test_search_in_every_form(capsys, index, tmp_path):
     queries = tmp_path / "queries.txt"
     queries.write_text("An alcohol with 2 carbon atoms.\n\nAn amine.\n")

@@ -34,7 +34,7 @@ def build(
       approximate: An engine for quick approximate search (needs faiss); auto from 200,000 molecules.
       workers: Processes that read the molecules; 0 is one a core.
     """
-    from atomas_jax.retrieval.approximate import WORTHWHILE, attach
+    from atomas_jax.retrieval.approximate import WORTHWHILE, attach, installed
     from atomas_jax.retrieval.approximate import faiss as check_faiss
     from atomas_jax.retrieval.building import about, fill
     from atomas_jax.retrieval.calibration import FEWEST
@@ -58,8 +58,12 @@ def build(
             calibrate_on(writer, model, split, calibration_pairs)
         elif calibration_pairs:
             print("scores are not calibrated: no held-out pairs of the run's corpus here (--corpus)", file=sys.stderr)
-        if approximate == "yes" or (approximate == "auto" and len(writer.index) >= WORTHWHILE):
+        many = approximate == "auto" and len(writer.index) >= WORTHWHILE
+        if approximate == "yes" or (many and installed()):
             attach(writer)
+        elif many:
+            told = "no approximate engine: it needs faiss (pip install 'atomas_jax[search]'); searches are exact"
+            print(told, file=sys.stderr)
         writer.finish()
     _told(filled, out)
 

@@ -10,6 +10,7 @@ Rows added since are searched exactly beside it; a filter that leaves few rows i
 Letters: Q queries, N rows, E embedding width.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,11 @@ def faiss():
     except ModuleNotFoundError:
         raise UserError("approximate search needs faiss: pip install 'atomas_jax[search]'") from None
     return library
+
+
+def installed() -> bool:
+    """Whether faiss is there to build an engine with."""
+    return find_spec("faiss") is not None
 
 
 class Engine:
