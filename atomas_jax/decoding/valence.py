@@ -42,7 +42,7 @@ class Species:
       aromatic: has to be in a ring.
       conjugated: takes part in the double bonds of aromatic rings: aromatic, or a wildcard.
       without, paired: sums with which the atom is complete without and with a double bond of the aromatic system.
-      may_without, may_pair: sums from which an atom not yet paired, already paired, can still become complete.
+      may_pair: sums from which an atom that is paired can still become complete.
       oxidised: greatest sum where oxygens are bound by double bonds beyond `most`, which RDKit takes for charged pairs.
       oxygen: is one.
       metal: is one for RDKit, which makes bonds of hypervalent atoms to it dative. Those close no rings.
@@ -55,7 +55,6 @@ class Species:
     conjugated: bool
     without: int
     paired: int
-    may_without: int
     may_pair: int
     oxidised: int = 0
     oxygen: bool = False
@@ -87,7 +86,7 @@ def species(symbol: str, charge: int = 0, bracket: bool = True) -> Species:
         oxidised = 0 if charge or bracket else {"Cl": 7, "Br": 7, "I": 7}.get(element, 0)
         wild = symbol == "*"
         metal = not wild and element not in _NON_METALS
-        return Species(most, False, False, everything, 0, everything, 0, oxidised, element == "O", metal, wild, bound)
+        return Species(most, False, False, everything, 0, 0, oxidised, element == "O", metal, wild, bound)
     pairs = [s <= most and _needs_double_bond(element, charge, bracket, s) for s in _SUMS]
     if element in ("S", "Se", "Te") and not charge:
         pairs[3:] = [None] * len(pairs[3:])  # kekulisation gives these double bonds only in some rings
@@ -95,8 +94,7 @@ def species(symbol: str, charge: int = 0, bracket: bool = True) -> Species:
     without = sum(1 << s for s in _SUMS if s <= most and (pairs[s] is False or (s % 2 == 0 and pairs[s] is None)))
     sums = range(most + 1)
     may_pair = sum(1 << s for s in sums if any(pairs[s : most + 1]))
-    may_without = sum(1 << s for s in sums if not pairs[s] or s < most)
-    return Species(most, True, True, without, paired, may_without, may_pair, bound=bound)
+    return Species(most, True, True, without, paired, may_pair, bound=bound)
 
 
 def unfollowed(kind: Species) -> Species:
@@ -104,7 +102,7 @@ def unfollowed(kind: Species) -> Species:
     if not kind.aromatic:
         return kind
     either = kind.without | kind.paired
-    return replace(kind, without=either, paired=either, may_without=either, may_pair=kind.may_pair | either)
+    return replace(kind, without=either, paired=either, may_pair=kind.may_pair | either)
 
 
 def _bound(element: str, charge: int, aromatic: bool) -> int:

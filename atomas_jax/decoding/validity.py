@@ -24,8 +24,9 @@ RDKit's and PubChem's among them, close them in that branch or deeper); `->`, `<
 "c" bound to a metal while a ring is open; nitrogen of five bonds; atom classes; stereo other than "@" and "@@", cis
 and trans; branches deeper than `DEPTH`, more than `SLOTS` open rings, more atoms than `atoms`.
 
-`validity_tables` says what tokens mean, `validity_state` what is remembered, `validity_outlook` what can still be
-completed, `validity_allowed` what may follow, `validity_advance` what changes with a token.
+`validity_tables` says what tokens mean, `validity_sets` holds sets of them, `validity_state` what is remembered,
+`validity_outlook` what can still be completed, `validity_allowed` what may follow, `validity_advance` what changes with
+a token.
 """
 
 from dataclasses import dataclass
@@ -35,27 +36,29 @@ import jax
 from jaxtyping import Array, Bool, Int
 
 from atomas_jax.decoding.validity_advance import advance_row
-from atomas_jax.decoding.validity_allowed import allowed_classes
+from atomas_jax.decoding.validity_allowed import allowed_words
+from atomas_jax.decoding.validity_sets import Sets, sets, spread
 from atomas_jax.decoding.validity_state import State, nothing_written
 from atomas_jax.decoding.validity_tables import Tables, tables
 from atomas_jax.errors import UserError
 from atomas_jax.tokens.tokenizer import Tokenizer
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["tables"], meta_fields=["atoms"])
+@partial(jax.tree_util.register_dataclass, data_fields=["tables", "sets"], meta_fields=["atoms"])
 @dataclass(frozen=True)
 class Validity:
     """The constraint (see `constraint.Constraint`); `smiles_validity` makes one."""
 
     tables: Tables
+    sets: Sets
     atoms: int
 
     def start(self, rows: int) -> State:
         return nothing_written(rows, self.atoms)
 
     def allowed(self, state: State, remaining: Int[Array, ""]) -> Bool[Array, "R V"]:
-        classes = jax.vmap(allowed_classes, in_axes=(None, 0, None))(self.tables, state, remaining)
-        return classes[:, self.tables.token_class]
+        words = jax.vmap(allowed_words, in_axes=(None, None, 0, None))(self.tables, self.sets, state, remaining)
+        return spread(self.sets, words, len(self.tables.token_class))
 
     def advance(self, state: State, tokens: Int[Array, " R"]) -> State:
         return jax.vmap(advance_row, in_axes=(None, 0, 0))(self.tables, state, self.tables.token_class[tokens])
@@ -69,4 +72,5 @@ def smiles_validity(tokenizer: Tokenizer, atoms: int = 256) -> Validity:
     """
     if tokenizer.kind != "atomwise":
         raise UserError("valid SMILES are ensured while they are written for atom-wise tokenizers only")
-    return Validity(tables(tokenizer), atoms)
+    meanings = tables(tokenizer)
+    return Validity(meanings, sets(meanings), atoms)

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, UInt32
 
 from atomas_jax.decoding import validity_tables as kinds
-from atomas_jax.decoding.validity_outlook import beside_metal, can_be_double, has_sum, is_settled
+from atomas_jax.decoding.validity_outlook import below, beside_metal, bits, can_be_double, has_sum, is_settled
 from atomas_jax.decoding.validity_state import (
     AFTER_ATOM,
     AFTER_BRANCH,
@@ -24,7 +26,10 @@ from atomas_jax.decoding.validity_state import (
     START,
     TURNED,
     WAYS,
+    Atom,
     State,
+    atom_at,
+    packed,
 )
 from atomas_jax.decoding.validity_tables import CHARGES, NO_BOND, Tables
 
@@ -34,57 +39,46 @@ def advance_row(t: Tables, s: State, token_class) -> State:
     kind, value = t.kind[token_class], t.value[token_class]
     writes_atom = (kind == kinds.ATOM) | (kind == kinds.CLOSE_BRACKET)
     is_ring = kind == kinds.RING
-    here = jnp.maximum(s.current, 0)
     bound = s.current >= 0
-    places = jnp.arange(s.species.shape[0])
     is_open = s.ring_atom >= 0
     match = is_ring & is_open & (s.ring_number == value)
     closes = jnp.any(match)
     opens = is_ring & ~closes
     slot = jnp.argmax(match)
     rings = jnp.any(is_open)
-
-    # ---- the other end of the bond written: a new atom or the one that opened the ring
-    spelled = t.spelled[s.symbol, s.charge + CHARGES]
-    new_kind = jnp.where(kind == kinds.CLOSE_BRACKET, spelled, value)
-    new_hydrogens = jnp.where(kind == kinds.CLOSE_BRACKET, s.hydrogens, t.hydrogens[token_class])
-    new = writes_atom & (places == s.atoms)
-    species = jnp.where(new, new_kind.astype(s.species.dtype), s.species)
-    partner = jnp.maximum(s.ring_atom[slot], 0)
-    order = jnp.maximum(t.before[s.bond], t.before[s.ring_bond[slot]])
-    before = jnp.where(writes_atom | opens, t.before[s.bond], 0) + jnp.where(closes, order, 0)
-    total = s.total + jnp.where(bound & (places == s.current), before, 0).astype(s.total.dtype)
-    change = order - t.before[s.ring_bond[slot]]
-    total += jnp.where(closes & (places == partner), change, 0).astype(s.total.dtype)
-    new_total = new_hydrogens + jnp.where(bound, t.after[s.bond], 0)
-    total = jnp.where(new, new_total.astype(s.total.dtype), total)
-    other_kind = jnp.where(writes_atom, new_kind, s.species[partner].astype(jnp.int32))
-    own_kind = s.species[here].astype(jnp.int32)
-    end = jnp.where(writes_atom, jnp.minimum(s.atoms, len(places) - 1), partner)
+    here, partner = jnp.maximum(s.current, 0), jnp.maximum(s.ring_atom[slot], 0)
+    ring_bond = s.ring_bond[slot]
     binds = bound & (writes_atom | closes)
-    in_ring = binds & rings
-    own_becomes, other_becomes = beside_metal(t, own_kind, other_kind), beside_metal(t, other_kind, own_kind)
-    species = jnp.where(in_ring & (places == s.current), own_becomes.astype(s.species.dtype), species)
-    species = jnp.where(in_ring & (places == end), other_becomes.astype(s.species.dtype), species)
-    foreign = s.foreign | binds & (places == s.current) & ~t.oxygen[other_kind]
-    foreign |= binds & (places == end) & ~t.oxygen[own_kind]
 
-    joins = binds & can_be_double(s.bond) & t.aromatic[other_kind] & t.aromatic[own_kind]
-    fused = s.fused + (joins & ((places == s.current) | (places == end))).astype(s.fused.dtype)
-
-    # ---- a bit for a new conjugated atom
+    # ---- the bond written: from the current atom to its end, a new atom or the one that opened the ring
+    order = jnp.maximum(t.before[s.bond], t.before[ring_bond])
+    own = atom_at(t.free, s, here)
+    own = own._replace(total=own.total + jnp.where(writes_atom | opens, t.before[s.bond], jnp.where(closes, order, 0)))
+    new_kind = jnp.where(kind == kinds.CLOSE_BRACKET, t.spelled[s.symbol, s.charge + CHARGES], value)
+    new_hydrogens = jnp.where(kind == kinds.CLOSE_BRACKET, s.hydrogens, t.hydrogens[token_class])
     wants = writes_atom & t.conjugated[new_kind]
     new_bit = jnp.where(wants, ~s.used & (s.used + jnp.uint32(1)), jnp.uint32(0))  # none where all are used
-    bits = jnp.where(new, new_bit, s.bit)
+    no = jnp.zeros((), bool)
+    new = Atom(new_kind, new_hydrogens + jnp.where(bound, t.after[s.bond], 0), no, jnp.zeros_like(new_kind), new_bit)
+    old = atom_at(t.free, s, partner)
+    old = old._replace(total=old.total + order - t.before[ring_bond])
+    end = jax.tree.map(lambda new, old: jnp.where(writes_atom, new, old), new, old)
+    joins = binds & can_be_double(s.bond) & t.aromatic[end.kind] & t.aromatic[own.kind]
+    own, end = (
+        one._replace(
+            kind=beside_metal(t, one.kind, other.kind, binds & rings),
+            foreign=one.foreign | binds & ~t.oxygen[other.kind],
+            fused=one.fused + joins,
+        )
+        for one, other in ((own, end), (end, own))
+    )
     used = s.used | new_bit
 
     # ---- where the double bonds may be
-    mine = s.bit[here]
-    other = jnp.where(writes_atom, new_bit, s.bit[partner])
-    plain = can_be_double(s.bond) & (writes_atom | can_be_double(s.ring_bond[slot]))
-    pairing = binds & plain & rings & t.conjugated[own_kind] & t.conjugated[other_kind]
-    pairing &= has_sum(t.may_pair[own_kind], total[here]) & has_sum(t.may_pair[other_kind], total[end])
-    both = mine | other
+    plain = can_be_double(s.bond) & (writes_atom | can_be_double(ring_bond))
+    pairing = binds & plain & rings & t.conjugated[own.kind] & t.conjugated[end.kind]
+    pairing &= has_sum(t.may_pair[own.kind], own.total) & has_sum(t.may_pair[end.kind], end.total)
+    both = own.bit | end.bit
     ways = jnp.concatenate([s.paired, s.paired | both])
     live = jnp.concatenate([s.live, s.live & pairing & ((s.paired & both) == 0)])
     pairs_free = pairing & (both == 0)  # of atoms no longer followed: nothing to keep
@@ -92,42 +86,41 @@ def advance_row(t: Tables, s: State, token_class) -> State:
 
     # ---- rings: the one closed, the one opened
     free = jnp.argmin(is_open)
-    slots = jnp.arange(SLOTS)
-    opened = opens & (slots == free)
+    opened = opens & (jnp.arange(SLOTS) == free)
     ring_atom = jnp.where(opened, s.current, jnp.where(match, -1, s.ring_atom))
     ring_number = jnp.where(opened, value, s.ring_number)
-    ring_bond = jnp.where(opened, s.bond, s.ring_bond)
+    ring_bonds = jnp.where(opened, s.bond, s.ring_bond)
     near = jnp.where(writes_atom, s.ring_atom == s.current, s.near | closes & (s.ring_atom == partner))
     near &= ring_atom >= 0
 
     # ---- the atom that has all its bonds leaves; one that has but a ring open keeps the ways that can be right for it
-    leaver = jnp.where(closes, partner, here)
+    place = jnp.where(closes, partner, here)
+    leaver = jax.tree.map(lambda end, own: jnp.where(closes, end, own), end, own)
     pops, pushes, dot = kind == kinds.CLOSE_BRANCH, kind == kinds.BRANCH, kind == kinds.DOT
-    on_stack = jnp.any((s.stack == leaver) & (jnp.arange(DEPTH) < s.depth))
-    moves = (writes_atom & bound | closes | pops | dot) & ~on_stack & (bits[leaver] != 0)
-    held = jnp.any(ring_atom == leaver)
-    pairs_held = jnp.any((ring_atom == leaver) & can_be_double(ring_bond))
-    leaver_bit, leaver_kind = bits[leaver], species[leaver].astype(jnp.int32)
-    leaver_total = total[leaver].astype(jnp.int32)
-    is_paired = (ways & leaver_bit) != 0
-    right = is_settled(t, leaver_kind, leaver_total, is_paired)
-    right |= pairs_held & ~is_paired & has_sum(t.paired[leaver_kind], leaver_total)
+    on_stack = jnp.any((s.stack == place) & (jnp.arange(DEPTH) < s.depth))
+    moves = (writes_atom & bound | closes | pops | dot) & ~on_stack & (leaver.bit != 0)
+    held = jnp.any(ring_atom == place)
+    pairs_held = jnp.any((ring_atom == place) & can_be_double(ring_bonds))
+    is_paired = (ways & leaver.bit) != 0
+    right = is_settled(t, leaver.kind, leaver.total, is_paired)
+    right |= pairs_held & ~is_paired & has_sum(t.paired[leaver.kind], leaver.total)
     live &= ~moves | right
-    gone = jnp.where(moves & ~held, leaver_bit, jnp.uint32(0))
+    gone = jnp.where(moves & ~held, leaver.bit, jnp.uint32(0))
     ways &= ~gone
-    used &= ~gone
-    earlier = jnp.tril(jnp.ones((2 * WAYS, 2 * WAYS), bool), -1)
-    live &= ~jnp.any((ways[:, None] == ways[None]) & live[None] & earlier, axis=1)
+    live = _first_of_each(ways, live)
     # too many ways, or atoms, to follow: from now on the atoms written so far are not followed
     lost = (jnp.sum(live) > WAYS) | wants & (new_bit == 0)
-    species = jnp.where(lost & ((bits != 0) | new & wants), t.free[species].astype(species.dtype), species)
-    bits = jnp.where(lost, jnp.uint32(0), bits)
-    used = jnp.where(lost, jnp.uint32(0), used)
+    followed = jnp.where(lost, s.atoms + writes_atom, s.followed)
+    used = jnp.where(lost, jnp.uint32(0), used & ~gone)
     ways = jnp.where(lost, jnp.uint32(0), ways)
     live = jnp.where(lost, jnp.arange(2 * WAYS) == 0, live)
-    place = jnp.cumsum(live) - 1
-    chosen = (place[None] == jnp.arange(WAYS)[:, None]) & live[None]
-    paired = jnp.sum(jnp.where(chosen, ways[None], jnp.uint32(0)), axis=1, dtype=jnp.uint32)
+    kept = _kept(ways, live)
+
+    # ---- the atoms written
+    places = jnp.arange(s.written.shape[0])
+    end_place = jnp.where(writes_atom, s.atoms, partner)
+    written = jnp.where(bound & (places == s.current), packed(own), s.written)
+    written = jnp.where((writes_atom | closes) & (places == end_place), packed(end), written)
 
     # ---- aromatic atoms without a ring
     levels = jnp.arange(DEPTH + 1)
@@ -149,20 +142,35 @@ def advance_row(t: Tables, s: State, token_class) -> State:
         depth=s.depth + pushes - pops,
         naked=naked,
         bare=bare,
-        species=species,
-        total=total,
-        foreign=foreign,
-        fused=fused,
-        bit=bits,
+        written=written,
+        followed=followed,
         ring_number=ring_number,
         ring_atom=ring_atom,
-        ring_bond=ring_bond,
+        ring_bond=ring_bonds,
         near=near,
-        paired=paired,
-        live=jnp.any(chosen, axis=1),
+        paired=kept,
+        live=jnp.arange(WAYS) < jnp.sum(live),
         used=used,
         **_spelling(t, s, token_class),
     )
+
+
+def _first_of_each(ways, live) -> Bool[Array, " 2K"]:
+    """Live ways without those that others before them equal."""
+    places = jnp.arange(len(ways))
+    repeated = jnp.zeros_like(live)
+    for n in range(len(ways) - 1):
+        repeated |= live[n] & (ways == ways[n]) & (places > n)
+    return live & ~repeated
+
+
+def _kept(ways, live) -> UInt32[Array, " K"]:
+    """The live ways, as many as there is place for, then zeros."""
+    place = jax.lax.population_count(bits(live) & below(jnp.arange(len(ways)))).astype(jnp.int32)
+    kept = jnp.zeros(WAYS, jnp.uint32)
+    for n in range(len(ways)):
+        kept |= jnp.where(live[n] & (place[n] == jnp.arange(WAYS)), ways[n], jnp.uint32(0))
+    return kept
 
 
 def _phase(t: Tables, s: State, token_class):

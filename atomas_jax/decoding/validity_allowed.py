@@ -1,33 +1,33 @@
 """Which tokens may follow in one row: the rules of the validity constraint put together."""
 
-from dataclasses import replace
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int, UInt32
 
+from atomas_jax.decoding import validity_sets as groups
 from atomas_jax.decoding import validity_tables as kinds
 from atomas_jax.decoding.validity_outlook import (
-    Onward,
     Path,
-    atoms_fit,
     beside_metal,
+    bits,
     can_be_double,
+    chosen,
+    every,
+    has_sum,
     is_covered,
-    is_settled,
     leaving,
+    lowest_bit,
     may_close,
     may_open,
-    outermost_naked,
     survey,
     windowed,
 )
+from atomas_jax.decoding.validity_sets import Sets
 from atomas_jax.decoding.validity_state import (
     AFTER_ATOM,
     AFTER_BRANCH,
     BONDED,
-    BONDED_IN_BRANCH,
-    CHARGED,
     COUNTED,
     DEPTH,
     FUSED,
@@ -37,158 +37,168 @@ from atomas_jax.decoding.validity_state import (
     NAMED,
     OPENED,
     SIGNED,
-    START,
     TURNED,
     State,
 )
 from atomas_jax.decoding.validity_tables import AROMATIC_BOND, CHARGES, Tables
 
+_BONDS = tuple(list(kinds.BONDS).index(mark) for mark in (":", "-", "=", "#", "$"))
+"""Bonds that stand for all: those of an order are alike."""
 
-def allowed_classes(t: Tables, s: State, remaining) -> Bool[Array, " A"]:
-    """Classes of tokens that may follow, of one row."""
+
+class Bond(NamedTuple):
+    """What a bond to the atom that comes next would mean to both."""
+
+    before: Int[Array, ""]
+    after: Int[Array, ""]
+    fits: Bool[Array, ""]
+    fits_metal: Bool[Array, ""]
+    """Whether the atom before takes it from a metal that may be in a ring with it."""
+    in_ring: Bool[Array, ""]
+    near_metal: Bool[Array, ""]
+    oxides: Bool[Array, "2"]
+    """Whether oxygen may come by a single, a double bond where no other atom fits."""
+
+
+def allowed_words(t: Tables, sets: Sets, s: State, remaining) -> UInt32[Array, " W"]:
+    """The set of tokens that may follow, of one row."""
     depth, s = s.depth, windowed(s)
-    p = survey(t, s, shared=True)
-    most = t.most[p.mine]
-    orders = jnp.where(p.started, 0, t.before[s.bond])
-    on = leaving(t, s, p, orders, can_be_double(s.bond))
-    reserve = p.top.astype(jnp.int32)  # a branch point can go on after its branch
-    fits = p.started | (p.total + orders + reserve <= most)
+    p = survey(t, s)
+    marks = jnp.asarray(_BONDS)
+    one = jnp.ones(1, jnp.int32)
+    on = leaving(
+        t,
+        s,
+        p,
+        order=jnp.concatenate([jnp.where(p.started, 0, t.before[s.bond])[None], one, t.before[marks]]),
+        plain=can_be_double(jnp.concatenate([s.bond[None], 0 * one, marks])),
+        top=jnp.concatenate([p.top[None], one > 0, jnp.broadcast_to(p.top, marks.shape)]),
+    )
+    goes_on = on.may[0] | on.may[1]  # by the bond written, into a branch, by each bond
+    here = groups.outlook(
+        tuple(may[0] for may in on.may), on.with_ring[0], tuple(may[0] for may in on.with_cover),
+        on.forced[0], on.exposed[0],
+    )  # fmt: skip
+    bond = _bond(t, s, p)
+    space = s.atoms < s.written.shape[0]
+    opens = may_open(t, p, jnp.concatenate([s.bond[None], marks]))
 
-    # ---- atoms: those of one token, and the spelled one where a bracket closes
-    spelled = t.spelled[s.symbol, s.charge + CHARGES]
-    closing = t.kind == kinds.CLOSE_BRACKET
-    names = (t.kind == kinds.INNER) & (t.inner == kinds.SYMBOL)
-    named = t.spelled[jnp.where(names, t.value, 0), CHARGES]
-    kind = jnp.where(closing, spelled, jnp.where(names, named, jnp.where(t.kind == kinds.ATOM, t.value, 0)))
-    hydrogens = jnp.where(closing, s.hydrogens, t.hydrogens)
-    after = jnp.where(p.started, 0, t.after[s.bond])
-    space = s.atoms < s.species.shape[0]
-    oxidised = (p.total + 2 <= t.oxidised[p.mine]) & ~s.foreign[p.here]
-    oxide = oxidised & (orders == 2) & t.oxygen[kind] & (hydrogens + 2 == t.most[kind])
-    periodic = (p.total + 1 <= t.oxidised[p.mine]) & ~s.foreign[p.here] & (p.total >= 4)
-    oxide |= periodic & (orders == 1) & t.oxygen[kind]
-    agrees = (s.bond != AROMATIC_BOND) | t.conjugated[p.mine] & t.conjugated[kind]
-    agrees &= (s.fused[p.here] < FUSED) | ~t.aromatic[kind] | p.started
-    in_ring = ~p.started & (p.rings > 0)
-    agrees &= ~in_ring | (p.total + orders + reserve <= t.most[beside_metal(t, p.mine, kind)])
-    becomes = beside_metal(t, kind, p.mine, in_ring)
-    atom = atoms_fit(t, on, becomes, hydrogens + after) & (fits | oxide) & agrees & space
-    star = jnp.any(on.may) & space
-    bracket = star & fits
+    # ---- atoms and the symbols of bracket atoms
+    words = sets.atoms[groups.follower(here, bond.after, bond.near_metal)] & sets.phases[s.phase]
+    words &= every(bond.fits) | every(bond.oxides[0]) & sets.oxides[0] | every(bond.oxides[1]) & sets.oxides[1]
+    words &= every(s.bond != AROMATIC_BOND) | every(t.conjugated[p.mine]) & sets.conjugated
+    words &= every((p.here.fused < FUSED) | p.started) | ~sets.aromatic
+    words &= (every(~bond.in_ring | bond.fits) | sets.metals) & (every(~bond.in_ring | bond.fits_metal) | ~sets.metals)
+    words &= every(space)
 
     # ---- ring closures
     ring_ok = ~p.started & (t.before[s.bond] == t.after[s.bond]) & (t.before[s.bond] > 0)
-    closes, opens = may_close(t, s, survey(t, s, shared=False)), may_open(t, p, s.bond)
-    number = jnp.where(t.kind == kinds.RING, t.value, -1)
-    match = (s.ring_number[:, None] == number[None]) & (s.ring_atom >= 0)[:, None]
-    closes_ring = jnp.any(match, axis=0)
-    ring = ring_ok & jnp.where(closes_ring, jnp.any(match & closes[:, None], axis=0), opens)
+    ring_ok &= (s.phase == AFTER_ATOM) | (s.phase == BONDED)
+    numbers = sets.rings[s.ring_number]  # [S, W]
+    is_open = _union(numbers, s.ring_atom >= 0)
+    rings = _union(numbers, may_close(t, s, p)) | every(opens[0]) & sets.ring & ~is_open
+    words |= every(ring_ok) & rings
 
     # ---- bonds, branches, ends
-    bond = jnp.where(t.kind == kinds.BOND, t.value, 0)
-    ahead = t.before[bond]
-    every = jnp.asarray([list(kinds.BONDS).index(mark) for mark in (":", "-", "=", "#", "$")])
-    leaves = jax.vmap(lambda bond: jnp.any(leaving(t, s, p, t.before[bond], can_be_double(bond)).may))(every)
-    leaves |= (s.phase == AFTER_ATOM) & jax.vmap(lambda bond: may_open(t, p, bond))(every)
-    goes_on = leaves[jnp.where(bond == AROMATIC_BOND, 0, ahead)]
-    bonds = (p.total + ahead + reserve <= most) | oxidised & (ahead == 2)
-    bonds &= ((bond != AROMATIC_BOND) | t.conjugated[p.mine] & (p.rings > 0)) & goes_on & ~p.started & space
-    bonds &= (ahead == t.after[bond]) & (ahead > 0)
-    clean = ~s.bare & ~p.naked[p.level] & (p.rings_here == 0)
-    covered = is_covered(p.margin, p.rings - p.claims, outermost_naked(p.naked))
-    settled = p.fine & is_settled(t, p.mine, p.total, p.is_paired) & covered
-    may_leave = clean & jnp.any(settled)
-    top = leaving(t, s, replace(p, top=jnp.ones((), bool)), 1, jnp.ones((), bool))
-    branch = (depth < DEPTH) & ((p.total + 2 <= most) | oxidised) & jnp.any(top.may) & space
-    dot = may_leave & (s.depth == 0)
-    bracket_atom = jnp.where(
-        t.conjugated[kind], atoms_fit(t, on, becomes, after) | atoms_fit(t, on, becomes, after + 1), on.may[0]
-    )
-    charged = beside_metal(t, t.spelled[s.symbol], p.mine, in_ring)[None]
-    closable = atoms_fit(t, on, charged, jnp.arange(10)[:, None] + after)
-    closable &= ~t.aromatic[charged] | (jnp.abs(jnp.arange(-CHARGES, CHARGES + 1)) <= 1)
-    may = jnp.stack([
-        jnp.zeros_like(ring),
-        jnp.broadcast_to(dot, ring.shape),
-        atom,
-        bonds,
-        ring,
-        jnp.broadcast_to(branch, ring.shape),
-        jnp.broadcast_to(may_leave & (s.depth > 0), ring.shape),
-        jnp.broadcast_to(dot, ring.shape),
-        jnp.broadcast_to(bracket, ring.shape),
-        _inside(t, s, on, after, fits & agrees & bracket_atom, closable),
-        atom,
+    chain = (s.phase == AFTER_ATOM) | (s.phase == AFTER_BRANCH)
+    order = t.before[marks]
+    reserve = p.top.astype(jnp.int32)  # a branch point can go on after its branch
+    most, oxidised = t.most[p.mine], _oxidised(t, p)
+    bonds = (p.total + order + reserve <= most) | oxidised & (order == 2)
+    bonds &= (goes_on[2:] | (s.phase == AFTER_ATOM) & opens[1:]) & ~p.started & space
+    bonds &= (marks != AROMATIC_BOND) | t.conjugated[p.mine] & (p.rings > 0)
+    bonds &= chain | (s.phase == IN_BRANCH)
+    settled = chosen(p.is_paired, has_sum(t.paired[p.mine], p.total), has_sum(t.without[p.mine], p.total))
+    settled &= p.shared.fine & is_covered(p.shared, p.shared.left[1], lowest_bit(p.naked))
+    may_leave = chain & ~s.bare & ~p.naked_here & (p.rings_here == 0) & (settled != 0)
+    branch = chain & (depth < DEPTH) & ((p.total + 2 <= most) | oxidised) & goes_on[1] & space
+    bracket = (s.phase < OPENED) & goes_on[0] & bond.fits & space
+    close, hydrogen, turned, signs, digits = _inside(t, sets, s, p, here, bond)
+    flags = jnp.concatenate([
+        jnp.stack([may_leave & (s.depth == 0), branch, may_leave & (s.depth > 0), bracket, close & space]),
+        jnp.stack([hydrogen, turned]), signs, bonds, digits,
     ])  # fmt: skip
-    may = jnp.take_along_axis(may, t.kind[None], axis=0)[0] & jnp.asarray(_FOLLOWS)[s.phase][t.kind]
-    return _in_time(t, depth, p, may, closes_ring, remaining)
+    three = bits(flags.reshape(3, 8))
+    for group in range(3):
+        words |= sets.marks[group, three[group].astype(jnp.int32)]
+    return _in_time(t, sets, depth, p, words, is_open, remaining)
 
 
-def _in_time(t: Tables, depth, p: Path, may, closes_ring, remaining):
-    """Of the classes that may follow, those that leave time to complete the string: at most three tokens a ring, three
-    a branch, two before. Where none does, what completes it: rings, then ends, then wildcards."""
-    need = 3 * depth + 3 * p.rings + 4
-    more = jnp.asarray(_COSTS)[t.kind]
-    is_atom = t.kind == kinds.ATOM
-    written = jnp.where(is_atom, t.value, 0)
-    ends = (t.kind == kinds.END) | (t.kind == kinds.CLOSE_BRANCH)
-    wild, carbon = is_atom & (written == t.wildcard), is_atom & (written == t.carbon)
-    after_wild = (p.mine == t.wildcard) & ~p.started
-    in_time = may & (ends | closes_ring | (need + more <= remaining))
-    double = (t.kind == kinds.BOND) & (t.before[jnp.where(t.kind == kinds.BOND, t.value, 0)] == 2)
-    chain = jnp.where(after_wild, carbon, wild)
-    groups = [closes_ring, ends, chain, wild, double, carbon, t.kind == kinds.CLOSE_BRACKET]
-    choice = t.kind == kinds.END
-    for group in reversed([*groups, jnp.ones_like(wild)]):
-        choice = jnp.where(jnp.any(may & group), may & group, choice)
-    return jnp.where(jnp.any(in_time) & (need + 6 <= remaining), in_time, choice)
+def _union(words: UInt32[Array, "N W"], which: Bool[Array, " N"]) -> UInt32[Array, " W"]:
+    """Those of some sets put together."""
+    union = jnp.zeros_like(words[0])
+    for n in range(len(words)):
+        union |= every(which[n]) & words[n]
+    return union
 
 
-def _inside(t: Tables, s: State, on: Onward, after, binds, closable) -> Bool[Array, " A"]:
-    """Which pieces may follow inside a bracket atom. `closable` tells of each number of hydrogens and each charge
-    whether the bracket may be closed with them: a piece may follow where one that can is still to be reached."""
-    piece, value = t.inner, t.value
-    symbol = jnp.where(piece == kinds.SYMBOL, value, 0)
-    unnamed = (s.phase == OPENED) | (s.phase == ISOTOPE)
-    named = unnamed & (t.room[1, symbol] >= after + on.forced) & binds
-    some_charge = jnp.any(closable, axis=1)
-    hydrogen = (s.phase == NAMED) | (s.phase == TURNED) & (s.symbol != 0)
-    hydrogen &= (symbol == 0) & jnp.any(some_charge[1:])
-    names = named | hydrogen
-    # a sign is followed by nothing, by itself once more, or by a digit
-    here = closable[s.hydrogens]
-    outward = jnp.stack([here[CHARGES::-1], here[CHARGES:]])  # [2, charge without its sign]
-    charged = jnp.any(outward[:, 1:], axis=1)
-    digit = jnp.where(piece == kinds.DIGIT, value, 0)
-    is_charge = (digit > 0) & (digit <= CHARGES)
-    sign = jnp.where(s.charge < 0, -1, 1)
-    negative = (s.charge >= 0).astype(jnp.int32)
-    size = jnp.abs(s.charge)
-    digits = (
-        (s.phase == ISOTOPE)
-        | (s.phase == OPENED) & (digit > 0)
-        | (s.phase == HYDROGEN) & some_charge[digit]
-        | (s.phase == SIGNED) & (size == 1) & is_charge & outward[negative, jnp.minimum(digit, CHARGES)]
+def _oxidised(t: Tables, p: Path) -> Bool[Array, ""]:
+    return (p.total + 2 <= t.oxidised[p.mine]) & ~p.here.foreign
+
+
+def _bond(t: Tables, s: State, p: Path) -> Bond:
+    before, after = jnp.where(p.started, 0, t.before[s.bond]), jnp.where(p.started, 0, t.after[s.bond])
+    sum_ = p.total + before + p.top
+    in_ring = ~p.started & (p.rings > 0)
+    periodic = (p.total + 1 <= t.oxidised[p.mine]) & ~p.here.foreign & (p.total >= 4)
+    return Bond(
+        before,
+        after,
+        p.started | (sum_ <= t.most[p.mine]),
+        sum_ <= t.most[t.bound[p.mine]],
+        in_ring,
+        (t.metal[p.mine] & in_ring).astype(jnp.int32),
+        jnp.stack([periodic & (before == 1), _oxidised(t, p) & (before == 2)]),
     )
-    ready = (s.phase >= NAMED) & (s.phase <= COUNTED) & charged[(value > 0).astype(jnp.int32)]
-    again = (s.phase == SIGNED) & (value == sign) & (size == 1) & here[CHARGES + 2 * sign]
-    turned = jnp.broadcast_to((s.phase == NAMED) & (s.symbol != 0) & jnp.any(closable), names.shape)
-    return jnp.stack([names, digits, turned, ready | again])[piece, jnp.arange(len(piece))]
 
 
-def _follows():
-    free = {kinds.ATOM, kinds.BRACKET}
-    chain = free | {kinds.BOND, kinds.BRANCH, kinds.CLOSE_BRANCH, kinds.DOT, kinds.END}
-    may = {START: free, AFTER_ATOM: chain | {kinds.RING}, AFTER_BRANCH: chain, IN_BRANCH: free | {kinds.BOND}}
-    may |= {BONDED: free | {kinds.RING}, BONDED_IN_BRANCH: free, OPENED: {kinds.INNER}, ISOTOPE: {kinds.INNER}}
-    may |= {phase: {kinds.INNER, kinds.CLOSE_BRACKET} for phase in (NAMED, TURNED, HYDROGEN, COUNTED, SIGNED, CHARGED)}
-    return [[kind in may[phase] for kind in range(kinds.CLOSE_BRACKET + 1)] for phase in range(ISOTOPE + 1)]
+def _inside(t: Tables, sets: Sets, s: State, p: Path, here, bond: Bond) -> tuple:
+    """What may follow inside a bracket atom: its end, "H", "@", the signs, the digits.
+
+    A piece may follow where a number of hydrogens and a charge with which the bracket may be closed is still to be
+    reached.
+    """
+    spelled = t.spelled[s.symbol]  # [charges]
+    fitting = sets.sums[here, beside_metal(t, spelled, p.mine, bond.in_ring)] >> bond.after  # bits: hydrogens
+    closed_by = spelled[s.charge + CHARGES]
+    may_close_now = fitting[s.charge + CHARGES] >> s.hydrogens & 1 > 0
+    oxygen = t.oxygen[closed_by]
+    fits = bond.fits | oxygen & (bond.oxides[0] | bond.oxides[1] & (s.hydrogens + 2 == t.most[closed_by]))
+    fits &= (s.bond != AROMATIC_BOND) | t.conjugated[p.mine] & t.conjugated[closed_by]
+    fits &= (p.here.fused < FUSED) | ~t.aromatic[closed_by] | p.started
+    fits &= ~bond.in_ring | jnp.where(t.metal[closed_by], bond.fits_metal, bond.fits)
+    close = may_close_now & fits & (s.phase >= NAMED) & (s.phase < ISOTOPE)
+
+    far = jnp.abs(jnp.arange(-CHARGES, CHARGES + 1)) > 1  # more charge than aromatic atoms have
+    closable = jnp.where(t.aromatic[beside_metal(t, spelled, p.mine, bond.in_ring)] & far, 0, fitting) & 1023
+    some = closable != 0
+    count = jnp.arange(10)
+    some_charge = jnp.any(closable[None] >> count[:, None] & 1 > 0, axis=1)  # [10]
+    now = closable >> s.hydrogens & 1 > 0  # [charges]
+    hydrogen = (s.phase == NAMED) | (s.phase == TURNED) & (s.symbol != 0)
+    hydrogen &= jnp.any(some_charge[1:])
+    # a sign is followed by nothing, by itself once more, or by a digit
+    first = (s.phase == SIGNED) & (jnp.abs(s.charge) == 1)
+    ready = (s.phase >= NAMED) & (s.phase <= COUNTED)
+    signs = ready & jnp.stack([jnp.any(now[:CHARGES]), jnp.any(now[CHARGES + 1 :])])
+    signs |= first & jnp.stack([(s.charge < 0) & now[CHARGES - 2], (s.charge > 0) & now[CHARGES + 2]])
+    outward = jnp.where(s.charge < 0, now[CHARGES::-1], now[CHARGES:])  # [charge without its sign]
+    digits = (s.phase == ISOTOPE) | (s.phase == OPENED) & (count > 0) | (s.phase == HYDROGEN) & some_charge
+    digits |= first & (count > 0) & jnp.pad(outward, (0, 10 - len(outward)))
+    turned = (s.phase == NAMED) & (s.symbol != 0) & jnp.any(some)
+    return close, hydrogen, turned, signs, digits
 
 
-_FOLLOWS = _follows()
-
-
-_COSTS = [
-    {kinds.BOND: 1, kinds.BRANCH: 4, kinds.RING: 4, kinds.DOT: 2, kinds.BRACKET: 3, kinds.ATOM: 4}.get(kind, 1)
-    for kind in range(11)
-]
+def _in_time(t: Tables, sets: Sets, depth, p: Path, may, is_open, remaining) -> UInt32[Array, " W"]:
+    """What may follow, and what completes the string in time: at most three tokens a ring, three a branch, four before.
+    Where it is short: rings, then ends, then wildcards."""
+    short = 3 * depth + 3 * p.rings + 10 > remaining
+    after_wild = every((p.mine == t.wildcard) & ~p.started)
+    chain = after_wild & sets.carbons | ~after_wild & sets.wildcards
+    # one order for all rows: what comes first among those that may follow
+    completing = (is_open, sets.ends, chain, sets.wildcards, sets.doubles, sets.carbons, sets.closing)
+    choice = jnp.where(jnp.any(may != 0), may, sets.end)
+    for group in reversed(completing):
+        among = may & group
+        choice = jnp.where(short & jnp.any(among != 0), among, choice)
+    return choice

@@ -1,20 +1,44 @@
 """What remains possible: whether atoms, rings and branches that are open can still be completed.
 
-The rules of the validity constraint, looked at from the present atom of one row; the ways to place double bonds (K) are
-judged side by side.
+The rules of the validity constraint, looked at from the present atom of one row. The ways to place double bonds are
+judged side by side: a set of ways is one number, a bit a way, so that a rule is a few operations for all of them.
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, UInt32
 
-from atomas_jax.decoding.valence import UNLIMITED
-from atomas_jax.decoding.validity_state import FUSED, SLOTS, WAYS, WINDOW, State
+from atomas_jax.decoding.validity_state import FUSED, SLOTS, WINDOW, Atom, State, atom_at
 from atomas_jax.decoding.validity_tables import AROMATIC_BOND, NO_BOND, Tables
 
-PLENTY = 99
+Ways = UInt32[Array, "..."]
+"""Sets of ways to place double bonds."""
+NOWHERE = 31
+"""Stands for a depth where none is meant: beyond any that is looked at."""
+
+
+def bits(flags: Bool[Array, "... N"]) -> UInt32[Array, "..."]:
+    """Flags of the last axis, 32 at most, as bits of one number."""
+    places = jnp.uint32(1) << jnp.arange(flags.shape[-1], dtype=jnp.uint32)
+    return jnp.sum(jnp.where(flags, places, jnp.uint32(0)), axis=-1, dtype=jnp.uint32)
+
+
+def below(count: Int[Array, "..."]) -> UInt32[Array, "..."]:
+    """The lowest `count` bits, 31 at most."""
+    return (jnp.uint32(1) << count.astype(jnp.uint32)) - jnp.uint32(1)
+
+
+def lowest_bit(word: UInt32[Array, "..."]) -> Int[Array, "..."]:
+    """Place of the lowest bit set; 32 without one."""
+    return jax.lax.population_count(~word & (word - jnp.uint32(1))).astype(jnp.int32)
+
+
+def every(flag: Bool[Array, "..."]) -> Ways:
+    """All ways or none."""
+    return jnp.where(flag, jnp.uint32(0xFFFFFFFF), jnp.uint32(0))
 
 
 def has_sum(mask, total):
@@ -26,26 +50,44 @@ def can_be_double(bond):
     return (bond == NO_BOND) | (bond == AROMATIC_BOND)
 
 
+class Supply(NamedTuple):
+    """The rings open against the branch points that claim one, way by way."""
+
+    fine: Ways
+    """Ways that can be right for all branch points."""
+    left: tuple[Ways, Ways, Ways]
+    """Ways in which at least 0, 1, 2 open rings are left over."""
+    lacking: tuple[UInt32[Array, " K"], UInt32[Array, " K"], UInt32[Array, " K"]]
+    """Of each way, the depths up to which fewer than 0, 1, 2 rings are left over: a bit a depth."""
+
+    def margin(self, least: int, depth: Int[Array, "..."]) -> Ways:
+        """Ways in which from a depth on, at every branch point at least 0, 1, 2 rings are left over up to there."""
+        depth = jnp.clip(depth, 0, WINDOW).astype(jnp.uint32)
+        return bits(self.lacking[least] >> depth[..., None] == 0)
+
+
 @dataclass(frozen=True)
 class Path:
     """What one row has open. A branch point that a branch is about to start from is apart: `top` says whether the
     current atom is one."""
 
-    here: Int[Array, ""]
-    started: Bool[Array, ""]
+    here: Atom
     mine: Int[Array, ""]
     total: Int[Array, ""]
-    is_paired: Bool[Array, " K"]
+    started: Bool[Array, ""]
+    is_paired: Ways
     top: Bool[Array, ""]
     rings: Int[Array, ""]
     rings_here: Int[Array, ""]
     """Rings opened since the last branch point."""
-    claims: Int[Array, " K"]
-    fine: Bool[Array, " K"]
-    margin: Int[Array, "K D+1"]
-    """Open rings over claims from each depth on, at least."""
-    naked: Bool[Array, " D+1"]
+    naked: UInt32[Array, ""]
+    """A bit a depth."""
+    naked_here: Bool[Array, ""]
     level: Int[Array, ""]
+    own: Supply
+    """Where each branch point claims a ring of its own."""
+    shared: Supply
+    """Where the ring that an aromatic atom without one waits for serves the branch point before it too."""
 
 
 def windowed(s: State) -> State:
@@ -59,48 +101,56 @@ def windowed(s: State) -> State:
     )
 
 
-def survey(t: Tables, s: State, shared: bool) -> Path:
-    here = jnp.maximum(s.current, 0)
+def survey(t: Tables, s: State) -> Path:
+    """The path of a `windowed` row."""
+    here = atom_at(t.free, s, jnp.maximum(s.current, 0))
     top = (s.depth > 0) & (s.stack[jnp.maximum(s.depth - 1, 0)] == s.current)
     level = s.depth - top
     is_open = s.ring_atom >= 0
     rings = jnp.sum(is_open)
-    counted = jnp.arange(WINDOW) < level
     ring_count = jnp.sum(is_open[None] & (s.ring_atom[None] <= s.stack[:, None]), axis=1)
     before = jnp.concatenate([jnp.zeros(1, ring_count.dtype), ring_count[:-1]])
-    place = jnp.maximum(s.stack, 0)
-    kind, total = s.species[place].astype(jnp.int32), s.total[place].astype(jnp.int32)
-    is_paired = (s.paired[:, None] & s.bit[place][None]) != 0
-    forced = (ring_count > before) | s.naked[:-1]
-    ok, needy = branch_point(t, kind[None], total[None], is_paired, forced[None])
-    if shared:
-        depths = jnp.arange(WINDOW + 1)
-        lacking = s.naked & (depths <= level) | (depths == level) & s.bare
-        innermost = jnp.max(jnp.where(lacking, depths, -1))
-        needy_alone = needy & (depths[:-1] != innermost)
-    else:
-        needy_alone = needy
-    claims = jnp.cumsum(needy_alone & counted[None], axis=1)
-    margin = jnp.where(counted[None], ring_count[None] - claims, PLENTY)
-    margin = jax.lax.cummin(margin, axis=1, reverse=True)
-    fine = s.live & jnp.all(ok | needy | ~counted[None], axis=1) & (margin[:, 0] >= 0)
+    points = atom_at(t.free, s, jnp.maximum(s.stack, 0))
+    forced = bits(ring_count > before) | bits(s.naked[:-1])
+    rules = branch_point(t, points.kind, points.total)
+    counted, naked = below(level), bits(s.naked) & below(level + 1)
+    is_paired = bits((s.paired[:, None] & points.bit[None]) != 0)  # [K]: depths
+    ok = _completed(*map(bits, (rules.paired_ends, rules.paired_on)), forced) & is_paired
+    ok |= _completed(*map(bits, (rules.alone_ends, rules.alone_on)), forced) & ~is_paired
+    needy = ~ok & ~is_paired & bits(rules.wants) & counted
+    right = s.live & (~(ok | needy) & counted == 0)
+    lacking = naked | jnp.where(s.bare, jnp.uint32(1) << level.astype(jnp.uint32), jnp.uint32(0))
+    innermost = jnp.uint32(0x80000000) >> jax.lax.clz(lacking)  # 0 where none is lacking
     outer = jnp.where(level > 0, ring_count[jnp.maximum(level - 1, 0)], 0)
-    naked = s.naked & (jnp.arange(WINDOW + 1) <= level)
     return Path(
-        here,
-        s.current < 0,
-        s.species[here].astype(jnp.int32),
-        s.total[here].astype(jnp.int32),
-        (s.paired & s.bit[here]) != 0,
-        top,
-        rings,
-        rings - outer,
-        claims[:, -1],
-        fine,
-        jnp.concatenate([margin, jnp.full((WAYS, 1), PLENTY)], axis=1),
-        naked,
-        level,
+        here=here,
+        mine=here.kind,
+        total=here.total,
+        started=s.current < 0,
+        is_paired=bits((s.paired & here.bit) != 0),
+        top=top,
+        rings=rings,
+        rings_here=rings - outer,
+        naked=naked,
+        naked_here=(naked >> level.astype(jnp.uint32)) & 1 > 0,
+        level=level,
+        own=_supply(ring_count, counted, needy, right, rings),
+        shared=_supply(ring_count, counted, needy & ~innermost, right, rings),
     )
+
+
+def _completed(ends, on, forced):
+    """Depths whose branch point can be completed, by going on or, where nothing forces it to, by ending."""
+    return on | ends & ~forced
+
+
+def _supply(ring_count, counted, needy, right, rings) -> Supply:
+    depths = jnp.arange(WINDOW)
+    claims = jax.lax.population_count(needy[:, None] & below(depths + 1)[None]).astype(jnp.int32)
+    over = jnp.where((counted >> depths.astype(jnp.uint32) & 1 > 0)[None], ring_count[None] - claims, 99)
+    lacking = tuple(bits(over < least) for least in range(3))
+    left = rings - jax.lax.population_count(needy).astype(jnp.int32)
+    return Supply(bits(right & (lacking[0] == 0)), tuple(bits(left >= least) for least in range(3)), lacking)
 
 
 def beside_metal(t: Tables, kind, other, in_ring=True):
@@ -108,162 +158,167 @@ def beside_metal(t: Tables, kind, other, in_ring=True):
     return jnp.where(t.metal[other] & in_ring, t.bound[kind], kind)
 
 
-def is_settled(t: Tables, kind, total, is_paired):
+def is_settled(t: Tables, kind, total, is_paired: Bool[Array, "..."]):
     """Whether the atom is complete."""
     return has_sum(jnp.where(is_paired, t.paired[kind], t.without[kind]), total)
 
 
-def doubles_outward(t: Tables, kind, total, is_paired):
-    """Whether an aromatic atom can be completed by a double bond out of its ring."""
-    return t.aromatic[kind] & ~is_paired & (total + 2 <= t.most[kind]) & has_sum(t.without[kind], total + 2)
+def chosen(is_paired: Ways, paired: Bool[Array, "..."], alone: Bool[Array, "..."]) -> Ways:
+    """The ways of which a rule holds, by what it says of a paired atom and of one that is not."""
+    return is_paired & every(paired) | ~is_paired & every(alone)
 
 
-def branch_point(t: Tables, kind, total, is_paired, forced):
-    """Whether a branch point can be completed without a ring, and else whether with one. `forced`: it goes on."""
-    room = total + 1 <= t.most[kind]
-    ok = ~forced & is_settled(t, kind, total, is_paired) | room & is_settled(t, kind, total + 1, is_paired)
-    ok |= doubles_outward(t, kind, total, is_paired)
-    needy = ~ok & ~is_paired & room & has_sum(t.paired[kind], total + 1)
-    return ok, needy
+class Point(NamedTuple):
+    """How a branch point can be completed without a ring: with what it has, or by going on; paired or not."""
+
+    paired_ends: Bool[Array, "..."]
+    paired_on: Bool[Array, "..."]
+    alone_ends: Bool[Array, "..."]
+    alone_on: Bool[Array, "..."]
+    wants: Bool[Array, "..."]
+    """Whether a ring would do for one not paired."""
 
 
-def outermost_naked(naked):
-    """The outermost depth at which an aromatic atom lacks a ring; many where none does."""
-    return jnp.where(jnp.any(naked), jnp.argmax(naked), PLENTY)
-
-
-def is_covered(margin, available, lowest):
-    """Ways in which a ring from further out is left for the aromatic atoms that lack one, from depth `lowest` on."""
-    outward = margin[:, jnp.clip(lowest - 1, 0, WINDOW)]
-    return (lowest >= PLENTY) | (lowest > 0) & (available >= 1) & (outward >= 1)
-
-
-@dataclass(frozen=True)
-class Onward:
-    """Whether the current atom can be left for another, by order of the bond; the next unpaired, or paired with it."""
-
-    may: Bool[Array, "2"]
-    with_ring: Bool[Array, "2"]
-    """The same with an open ring to spare."""
-    with_cover: Bool[Array, "2"]
-    """The same where the next atom needs a ring from further out."""
-    forced: Bool[Array, ""]
-    exposed: Bool[Array, ""]
-    """Whether an aromatic atom that comes next needs a ring from further out."""
-
-
-def leaving(t: Tables, s: State, p: Path, order, plain) -> Onward:
-    total = p.total + order
-    can_pair = t.conjugated[p.mine] & plain & (p.rings > 0) & ~p.is_paired & ~p.started
-    keeps_ring = jnp.any((s.ring_atom == s.current) & can_be_double(s.ring_bond))
-    both = jnp.stack([p.is_paired, jnp.ones_like(p.is_paired)])  # [2, K]
-    settled = is_settled(t, p.mine, total, both) | keeps_ring & ~both & has_sum(t.paired[p.mine], total)
-    forced_top = (p.rings_here > 0) | s.bare | p.naked[p.level]
-    ok, wants = branch_point(t, p.mine, total, both, forced_top)
-    needy = wants & p.top & ~(s.bare | p.naked[p.level])
-    left = p.rings - p.claims[None] - needy
-    may = jnp.where(p.top, (ok | wants) & (left >= 0), settled) | p.started
-    may &= p.fine[None] & jnp.stack([jnp.ones_like(can_pair), can_pair])
-    margin = jnp.where(p.top, jnp.minimum(p.margin[None], left[..., None]), p.margin[None])
-    naked = p.naked | (jnp.arange(WINDOW + 1) == p.level) & s.bare
-    lowest = outermost_naked(naked)
-    level = p.level + p.top
-    covered = jax.vmap(is_covered, in_axes=(0, 0, None))
-    now = may & covered(margin, left, lowest)
-    next_naked = may & covered(margin, left, jnp.minimum(lowest, level))
-    return Onward(
-        jnp.any(now, axis=1),
-        jnp.any(now & (left >= 1), axis=1),
-        jnp.any(next_naked, axis=1),
-        ~p.top & ((p.rings_here > 0) | naked[p.level]),
-        p.top | (p.rings_here == 0),
+def branch_point(t: Tables, kind, total) -> Point:
+    """What can become of branch points."""
+    most, without, paired = t.most[kind], t.without[kind], t.paired[kind]
+    room = total + 1 <= most
+    outward = t.aromatic[kind] & (total + 2 <= most) & has_sum(without, total + 2)
+    return Point(
+        has_sum(paired, total),
+        room & has_sum(paired, total + 1),
+        has_sum(without, total),
+        room & has_sum(without, total + 1) | outward,  # a double bond out of its ring completes an aromatic atom
+        room & has_sum(paired, total + 1),
     )
 
 
-def atoms_fit(t: Tables, on: Onward, kind, total, may_open=True):
-    """Whether atoms of some kinds may come next, with so many bonds and hydrogens to begin with."""
-    most, without, paired = t.most[kind], t.without[kind], t.paired[kind]
-    go, turn = total + 1 <= most, total + 2 <= most
-    alone = on.may[0] & (~on.forced & has_sum(without, total) | go & has_sum(without, total + 1))
-    alone |= on.with_ring[0] & go & has_sum(paired, total + 1)
-    pair = on.may[1] & (~on.forced & has_sum(paired, total) | go & has_sum(paired, total + 1))
-    bare = t.aromatic[kind] & on.exposed
-    bare_alone = on.with_cover[0] & go & has_sum(without | paired, total + 1)
-    bare_alone |= on.may[0] & turn & has_sum(without | paired, total + 2)
-    bare_pair = on.with_cover[1] & go & has_sum(paired, total + 1) | on.may[1] & turn & has_sum(paired, total + 2)
-    fits = (total <= most) | (most >= UNLIMITED)
-    return fits & jnp.where(bare, bare_alone | bare_pair & t.conjugated[kind], alone | pair & t.conjugated[kind])
+def is_covered(supply: Supply, left: Ways, lowest: Int[Array, "..."]) -> Ways:
+    """Ways in which a ring from further out is left for the aromatic atoms that lack one, from depth `lowest` on.
+    `left`: those with a ring left over at all."""
+    none = every(lowest >= NOWHERE)
+    return none | every(lowest > 0) & left & supply.margin(1, lowest - 1)
 
 
-def can_stay(t: Tables, kind, total, is_paired, forced, available):
-    """Ways in which the current atom, of a kind, can be completed by what follows."""
-    room = total + 1 <= t.most[kind]
-    may_pair = ~is_paired & has_sum(t.paired[kind], total + 1) & (available >= 1)
-    on = room & (is_settled(t, kind, total + 1, is_paired) | may_pair)
-    on |= doubles_outward(t, kind, total, is_paired)
-    return on | ~forced & is_settled(t, kind, total, is_paired)
+class Onward(NamedTuple):
+    """Whether the current atom can be left for another, by order of the bond; the next unpaired, or paired with it."""
+
+    may: tuple[Bool[Array, "..."], Bool[Array, "..."]]
+    with_ring: Bool[Array, "..."]
+    """The first with an open ring to spare."""
+    with_cover: tuple[Bool[Array, "..."], Bool[Array, "..."]]
+    """The same where the next atom needs a ring from further out."""
+    forced: Bool[Array, ""]
+    exposed: Bool[Array, "..."]
+    """Whether an aromatic atom that comes next needs a ring from further out."""
+
+
+def leaving(t: Tables, s: State, p: Path, order, plain, top) -> Onward:
+    """What can follow by bonds: their orders, whether they can be double ones of an aromatic system, and whether the
+    current atom is, or is about to be, a branch point; arrays of one shape."""
+    total = p.total + order
+    can_pair = t.conjugated[p.mine] & plain & (p.rings > 0) & ~p.started
+    keeps_ring = jnp.any((s.ring_atom == s.current) & can_be_double(s.ring_bond))
+    lacks = s.bare | p.naked_here
+    rules = branch_point(t, p.mine, total)
+    paired_settled = rules.paired_ends
+    alone_settled = rules.alone_ends | keeps_ring & rules.paired_ends
+    forced_top = (p.rings_here > 0) | lacks
+    paired_ok, alone_ok = (
+        _completed(ends, on, forced_top)
+        for ends, on in ((rules.paired_ends, rules.paired_on), (rules.alone_ends, rules.alone_on))
+    )
+    wants = ~p.is_paired & every(~alone_ok & rules.wants)
+    takes = wants & every(top & ~lacks)  # a ring of its own
+    enough, spare, two = p.shared.left
+    left_0, left_1 = enough & ~takes | spare & takes, spare & ~takes | two & takes
+    naked = p.naked | jnp.where(s.bare, jnp.uint32(1) << p.level.astype(jnp.uint32), jnp.uint32(0))
+    lowest = lowest_bit(naked)
+    covered = is_covered(p.shared, left_1, lowest)
+    covers = is_covered(p.shared, left_1, jnp.minimum(lowest, p.level + top))
+    # alone
+    at_top = (chosen(p.is_paired, paired_ok, alone_ok) | wants) & left_0
+    may = jnp.where(top, at_top, chosen(p.is_paired, paired_settled, alone_settled)) | every(p.started)
+    may &= p.shared.fine
+    now = may & covered
+    # paired with the next one
+    pair = jnp.where(top, every(paired_ok) & enough, every(paired_settled)) & ~p.is_paired & every(can_pair)
+    pair &= p.shared.fine
+    pair_covered, pair_covers = (
+        is_covered(p.shared, spare, depth) for depth in (lowest, jnp.minimum(lowest, p.level + top))
+    )
+    return Onward(
+        (now != 0, (pair & pair_covered) != 0),
+        (now & left_1) != 0,
+        ((may & covers) != 0, (pair & pair_covers) != 0),
+        ~top & ((p.rings_here > 0) | (naked >> p.level.astype(jnp.uint32) & 1 > 0)),
+        top | (p.rings_here == 0),
+    )
+
+
+def can_stay(t: Tables, kind, total, forced) -> tuple:
+    """Whether the current atom, of a kind, can be completed by what follows: paired, not paired, and not paired
+    where a ring is left for it."""
+    rules = branch_point(t, kind, total)
+    paired, alone = rules.paired_on | ~forced & rules.paired_ends, rules.alone_on | ~forced & rules.alone_ends
+    # a double bond out of its ring needs one that is not paired: `alone_on` has it
+    return paired, alone, rules.wants
 
 
 def may_close(t: Tables, s: State, p: Path) -> Bool[Array, " S"]:
     """Which open rings may be closed."""
+    supply = p.own
     is_open = s.ring_atom >= 0
-    partner = jnp.maximum(s.ring_atom, 0)
-    theirs = s.species[partner].astype(jnp.int32)
+    place = jnp.maximum(s.ring_atom, 0)
+    partner = atom_at(t.free, s, place)
+    theirs = partner.kind
     mine_order, their_order = t.before[s.bond], t.before[s.ring_bond]
     order = jnp.maximum(mine_order, their_order)
     silent = (s.bond == NO_BOND) | (s.ring_bond == NO_BOND)
     agree = silent | (mine_order == their_order)
     aromatic_bond = (s.bond == AROMATIC_BOND) | (s.ring_bond == AROMATIC_BOND)
     agree &= ~aromatic_bond | t.conjugated[p.mine] & t.conjugated[theirs]
-    their_total = s.total[partner] + order - their_order
+    agree &= ~(t.aromatic[p.mine] & t.aromatic[theirs]) | (jnp.maximum(partner.fused, p.here.fused) < FUSED)
+    their_total = partner.total + order - their_order
     total = p.total + order
-    on_stack = jnp.any((s.stack[None] == partner[:, None]) & (jnp.arange(WINDOW) < s.depth)[None], axis=1)
-    others = jnp.sum((s.ring_atom[None] == s.ring_atom[:, None]) & can_be_double(s.ring_bond)[None], axis=1)
-    more_rings = others - can_be_double(s.ring_bond) > 0
-    depth = jnp.sum((s.stack[None] < partner[:, None]) & (jnp.arange(WINDOW) < p.level)[None], axis=1)  # [S]
-    they_paired = (s.paired[None] & s.bit[partner][:, None]) != 0  # [S, K]
-    naked = p.naked
-    lowest = outermost_naked(naked)
-    left = jnp.where(lowest <= depth, lowest, PLENTY)  # [S]: naked depths that remain
-    margin = p.margin[:, jnp.minimum(depth, WINDOW)].T - 1  # [S, K]: of the depths from there on
-    outward = p.margin[:, jnp.clip(left - 1, 0, WINDOW)].T
-    inner = jnp.minimum(outward, margin)
-    available = p.rings - 1 - p.claims[None]  # [1, K]
-    covered = (left >= PLENTY)[:, None] | (left > 0)[:, None] & (available >= 1) & (inner >= 1)
-    same_depth = depth == p.level
-    forced = (p.rings_here - same_depth > 0) | (naked[p.level] & same_depth)
+    on_stack = jnp.any((s.stack[None] == place[:, None]) & (jnp.arange(WINDOW) < s.depth)[None], axis=1)
+    double = can_be_double(s.ring_bond)
+    others = jnp.sum((s.ring_atom[None] == s.ring_atom[:, None]) & double[None], axis=1)
+    more_rings = others - double > 0
+    depth = jnp.sum((s.stack[None] < place[:, None]) & (jnp.arange(WINDOW) < p.level)[None], axis=1)  # [S]
+    they_paired = bits((s.paired[None] & partner.bit[:, None]) != 0)  # [S]
+    lowest = lowest_bit(p.naked)
+    remains = lowest <= depth  # depths whose aromatic atoms still lack a ring
+    at_least = [supply.margin(least, depth) for least in range(3)]  # [S]: from the ring's depth on
+    enough, spare, two = supply.left
+    covered = every(~remains) | every(lowest > 0) & two & supply.margin(1, lowest - 1) & at_least[2]
+    forced = (p.rings_here - (depth == p.level) > 0) | p.naked_here & (depth == p.level)
     my_kind, their_kind = beside_metal(t, p.mine, theirs), beside_metal(t, theirs, p.mine)
-    exists = jnp.zeros_like(is_open)
-    for pairs in (False, True):
-        they = they_paired | pairs
-        me = p.is_paired[None] | pairs
-        done = is_settled(t, theirs[:, None], their_total[:, None], they)
-        later = ~they & more_rings[:, None] & has_sum(t.paired[theirs], their_total)[:, None]
-        stack_later = (on_stack & (their_total + 1 <= t.most[their_kind]))[:, None]
-        ok = done | later | stack_later
-        if pairs:
-            free = t.conjugated[theirs] & t.conjugated[p.mine] & (order == 1)
-            free &= can_be_double(s.ring_bond) & can_be_double(s.bond)
-            ok &= ~they_paired & ~p.is_paired[None] & free[:, None]
-            ok &= ~on_stack[:, None] | has_sum(t.paired[theirs] | t.paired[theirs] >> 1, their_total)[:, None]
-            relief = on_stack[:, None] & (margin < 0)  # the branch point no longer claims a ring
-        else:
-            relief = jnp.zeros_like(they_paired)
-        room = can_stay(t, my_kind[:, None], total[:, None], me, forced[:, None], available + relief)
-        ok &= p.fine[None] & covered & room & (margin + relief >= 0) & (available + relief >= 0)
-        exists |= jnp.any(ok, axis=1)
-    agree &= ~(t.aromatic[p.mine] & t.aromatic[theirs]) | (jnp.maximum(s.fused[partner], s.fused[p.here]) < FUSED)
-    valid = is_open & agree & (partner != s.current) & ~s.near & (order > 0)
+    stay_paired, stay_alone, stay_ring = can_stay(t, my_kind, total, forced)
+    their_pairs, their_rest = t.paired[theirs], t.without[theirs]
+    done = has_sum(their_pairs, their_total)
+    stack_later = on_stack & (their_total + 1 <= t.most[their_kind])
+    # not by a double bond
+    ok = chosen(they_paired, done, has_sum(their_rest, their_total) | more_rings & done) | every(stack_later)
+    ok &= chosen(p.is_paired, stay_paired, stay_alone) | ~p.is_paired & every(stay_ring) & two
+    ways = ok & at_least[1] & spare
+    # by one
+    free = t.conjugated[theirs] & t.conjugated[p.mine] & (order == 1) & double & can_be_double(s.bond)
+    free &= (done | stack_later) & stay_paired
+    free &= ~on_stack | has_sum(their_pairs | their_pairs >> 1, their_total)
+    relief = every(on_stack) & ~at_least[1]  # the branch point no longer claims a ring
+    pairs = every(free) & ~they_paired & ~p.is_paired
+    ways |= pairs & (at_least[1] | relief & at_least[0]) & (spare | relief & enough)
+    exists = (ways & covered & supply.fine) != 0
+    valid = is_open & agree & (place != s.current) & ~s.near & (order > 0)
     return valid & (total <= t.most[my_kind]) & (their_total <= t.most[their_kind]) & exists
 
 
-def may_open(t: Tables, p: Path, bond) -> Bool[Array, ""]:
+def may_open(t: Tables, p: Path, bond) -> Bool[Array, "..."]:
     """Whether a ring may be opened by a bond."""
-    order = t.before[bond]
-    total = p.total + order
-    space = p.rings < SLOTS
-    forced = jnp.ones((), bool)
-    available = p.rings + 1 - p.claims
-    covered = is_covered(p.margin, available, outermost_naked(p.naked))
-    room = can_stay(t, p.mine, total, p.is_paired, forced, available)
-    return space & jnp.any(p.fine & covered & room) & ((bond != AROMATIC_BOND) | t.conjugated[p.mine])
+    total = p.total + t.before[bond]
+    paired, alone, with_ring = can_stay(t, p.mine, total, jnp.ones((), bool))
+    available = p.shared.left[0]  # the ring itself counts
+    room = chosen(p.is_paired, paired, alone) | ~p.is_paired & every(with_ring) & available
+    ways = p.shared.fine & room & is_covered(p.shared, available, lowest_bit(p.naked))
+    return (p.rings < SLOTS) & (ways != 0) & ((bond != AROMATIC_BOND) | t.conjugated[p.mine])

@@ -1,7 +1,7 @@
 """What each token means to the validity constraint: tables made once from the tokenizer."""
 
 import re
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import jax
 import jax.numpy as jnp
@@ -47,12 +47,10 @@ class Tables:
     conjugated: Bool[Array, " G"]
     without: Int[Array, " G"]
     paired: Int[Array, " G"]
-    may_without: Int[Array, " G"]
     may_pair: Int[Array, " G"]
     oxidised: Int[Array, " G"]
     oxygen: Bool[Array, " G"]
     metal: Bool[Array, " G"]
-    wild: Bool[Array, " G"]
     bound: Int[Array, " G"]
     """Kind that an atom becomes once it is bound to a metal within what may be a ring: it takes fewer bonds."""
     free: Int[Array, " G"]
@@ -64,9 +62,9 @@ class Tables:
     carbon: Int[Array, ""]
     """Kind of "c"."""
     spelled: Int[Array, "symbols charges"]
-    """Species of a symbol with a charge (`CHARGES` is none) in a bracket atom spelled piece by piece."""
-    room: Int[Array, "3 symbols"]
-    """Most bonds with a negative charge, with any, with a positive one."""
+    """Kind of a symbol with a charge (`CHARGES` is none) in a bracket atom spelled piece by piece."""
+    room: Int[Array, " symbols"]
+    """Most bonds with any charge."""
 
 
 def tables(tokenizer: Tokenizer) -> Tables:
@@ -81,30 +79,37 @@ def tables(tokenizer: Tokenizer) -> Tables:
     token_class = [
         classes.setdefault(_meaning(tokenizer, i, kind_of), len(classes)) for i in range(tokenizer.vocab_size)
     ]
-    columns = np.array(list(classes), np.int32).T
+    kind, value, hydrogens, inner = np.array(list(classes), np.int32).T
     bound = [kinds.setdefault(replace(kind, most=kind.bound), len(kinds)) for kind in list(kinds)]
     bound += range(len(bound), len(kinds))
     free = [kinds.setdefault(unfollowed(kind), len(kinds)) for kind in list(kinds)]
     bound += range(len(bound), len(kinds))
     free += range(len(free), len(kinds))
-    fields = list(zip(*map(astuple, kinds)))
-    most = np.array(fields[0])[np.array(spelled)]
+    names = [field.name for field in fields(Species) if field.name not in ("bound", "wild")]
+    of_kinds = {name: [getattr(kind, name) for kind in kinds] for name in names}
+    most = np.array(of_kinds["most"])[np.array(spelled)]
     lower = np.array([symbol.islower() for symbol in _SYMBOLS])
     far = abs(np.arange(-CHARGES, CHARGES + 1)) > 1
     most[lower[:, None] & far] = 0  # aromatic atoms have no more than one charge
-    room = np.stack([most[:, :CHARGES].max(1), most.max(1), most[:, CHARGES + 1 :].max(1)])
     orders = np.array(list(BONDS.values()), np.int32).T
     return Tables(
-        jnp.asarray(token_class, jnp.int32),
-        *map(jnp.asarray, columns),
-        *(jnp.asarray(field, bool if n in (1, 2, 8, 9, 10) else jnp.int32) for n, field in enumerate(fields[:-1])),
-        jnp.asarray(bound, jnp.int32),
-        jnp.asarray(free, jnp.int32),
-        *map(jnp.asarray, orders),
+        token_class=jnp.asarray(token_class, jnp.int32),
+        kind=jnp.asarray(kind),
+        value=jnp.asarray(value),
+        hydrogens=jnp.asarray(hydrogens),
+        inner=jnp.asarray(inner),
+        **{
+            name: jnp.asarray(values, bool if isinstance(values[0], bool) else jnp.int32)
+            for name, values in of_kinds.items()
+        },
+        bound=jnp.asarray(bound, jnp.int32),
+        free=jnp.asarray(free, jnp.int32),
+        before=jnp.asarray(orders[0]),
+        after=jnp.asarray(orders[1]),
         wildcard=jnp.asarray(kind_of("*")),
         carbon=jnp.asarray(kind_of("c", 0, False)),
         spelled=jnp.asarray(spelled, jnp.int32),
-        room=jnp.asarray(room, jnp.int32),
+        room=jnp.asarray(most.max(1), jnp.int32),
     )
 
 
