@@ -147,9 +147,10 @@ def _sampler(run: RunFolder, experiment: Experiment, corpus):
 
     def write(step: int, params: dict) -> None:
         model = TrainedModel(experiment, corpus.tokenizer, params)
-        # what the model says by itself: nothing is replaced
+        # what the model says by itself: nothing is forbidden, nothing replaced
         length = min(128, experiment.decoding.max_length)
-        short = {"method": "greedy", "max_length": length, "results": 1, "candidates": 0, "valid": False}
+        short = {"method": "greedy", "max_length": length, "results": 1, "candidates": 0}
+        short |= {"constrained": False, "valid": False}
         captions = model.caption([row["smiles"] for row in rows], **short)
         molecules = model.generate([row["text"] for row in rows], **short)
         lines = [

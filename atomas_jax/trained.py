@@ -128,8 +128,7 @@ class TrainedModel:
         decoding, molecules = self.decoding(**settings), task == "generate"
         _check_list(inputs, "text" if molecules else "molecule")
         tokenizer, config = self.tokenizer, self.config.transformer
-        if constraint is None and molecules and decoding.constrained and tokenizer.kind == "atomwise":
-            constraint = self._validity(decoding.max_length)
+        may_constrain = constraint is None and molecules and tokenizer.kind == "atomwise"
         encode = tokenizer.encode_text if molecules else tokenizer.encode_smiles
         accept = _both(_molecule_check(), accept) if molecules and decoding.valid else accept
         if steering is not None:
@@ -142,11 +141,12 @@ class TrainedModel:
 
         def write(strings, numbers, chosen, on_progress=None):
             tokens = self._encoded(strings, encode, "text" if molecules else "molecule")
+            rules = self._validity(chosen.max_length) if may_constrain and chosen.constrained else constraint
             return generate(
                 self.params["transformer"], config, tokens, chosen,
                 start_id=tokenizer.smiles_start_id if molecules else tokenizer.text_start_id,
                 allowed=tokenizer.smiles_ids if molecules else tokenizer.text_ids,
-                constraint=constraint,
+                constraint=rules,
                 prefix=prefix, numbers=numbers, window=window, batch_size=batch_size, on_progress=on_progress,
             )  # fmt: skip
 

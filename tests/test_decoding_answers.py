@@ -116,7 +116,7 @@ def test_the_face_gives_log_probabilities_valid_molecules_and_a_list_in_parts(mo
     assert [[a.string for a in answers] for answers in whole[1:]] == [[a.string for a in answers] for answers in rest]
     from atomas_jax.chemistry.molecules import is_valid
 
-    assert all(is_valid(a.string) for answers in whole for a in answers if a.string)
+    assert all(a.string and is_valid(a.string) for answers in whole for a in answers)
     ranked = list(model.answers("generate", texts, method="beam", beams=4, results=2, rerank="tokens"))
     assert all(answers[0].score >= answers[-1].score for answers in ranked)
     assert all(a.log_probability < 0 for answers in ranked for a in answers)

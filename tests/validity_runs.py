@@ -6,37 +6,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+COLUMNS = 32
+"""Tokens of a string looked at in one go: one program serves all lengths."""
 
-@partial(jax.jit, static_argnames="slack")
-def _refused_at(constraint, tokens, lengths, slack):
-    """Position of the first token refused in each row, -1 for none; tokens [B, L]."""
+
+@jax.jit
+def _looked_at(constraint, state, refused, tokens, first, lengths, remaining):
+    """Position of the first token refused in each row so far, -1 for none; tokens [B, COLUMNS] from `first` on."""
 
     def step(carried, column):
         state, refused = carried
-        position, token = column
-        allowed = constraint.allowed(state, tokens.shape[1] + slack - position)
-        wrong = ~jnp.take_along_axis(allowed, token[:, None], axis=1)[:, 0] & (position < lengths) & (refused < 0)
-        return (constraint.advance(state, token), jnp.where(wrong, position, refused)), None
+        place, token = column
+        allowed = constraint.allowed(state, remaining - place)
+        wrong = ~jnp.take_along_axis(allowed, token[:, None], axis=1)[:, 0] & (first + place < lengths) & (refused < 0)
+        return (constraint.advance(state, token), jnp.where(wrong, first + place, refused)), None
 
-    start = (constraint.start(tokens.shape[0]), jnp.full(tokens.shape[0], -1))
-    (_, refused), _ = jax.lax.scan(step, start, (jnp.arange(tokens.shape[1]), tokens.T))
-    return refused
+    return jax.lax.scan(step, (state, refused), (jnp.arange(COLUMNS), tokens.T))[0]
 
 
-def refused(constraint, tokenizer, smiles, batch=256, slack=64):
+def refused(constraint, tokenizer, smiles, batch=512, slack=64, on_progress=None):
     """The strings the constraint forbids, with the position of the token."""
-    encoded = sorted((tokenizer.encode_smiles(string), string) for string in smiles)
-    encoded.sort(key=lambda pair: len(pair[0]))
+    encoded = sorted(((tokenizer.encode_smiles(string), string) for string in smiles), key=lambda pair: len(pair[0]))
     found = []
-    for first in range(0, len(encoded), batch):
-        part = encoded[first : first + batch]
-        longest = -(-len(part[-1][0]) // 32) * 32
-        tokens = np.zeros((batch, longest), np.int32)
+    for start in range(0, len(encoded), batch):
+        part = encoded[start : start + batch]
+        longest = -(-len(part[-1][0]) // COLUMNS) * COLUMNS
+        tokens, lengths = np.zeros((batch, longest), np.int32), np.zeros(batch, np.int32)
         for row, (ids, _) in enumerate(part):
-            tokens[row, : len(ids)] = ids
-        lengths = np.array([len(ids) for ids, _ in part] + [0] * (batch - len(part)))
-        at = jax.device_get(_refused_at(constraint, tokens, lengths, slack))
-        found += [(string, int(position)) for (_, string), position in zip(part, at) if position >= 0]
+            tokens[row, : len(ids)], lengths[row] = ids, len(ids)
+        state, at = constraint.start(batch), jnp.full(batch, -1)
+        for first in range(0, longest, COLUMNS):
+            columns, remaining = tokens[:, first : first + COLUMNS], longest + slack - first
+            state, at = _looked_at(constraint, state, at, columns, first, lengths, remaining)
+        found += [(string, position) for (_, string), position in zip(part, at.tolist()) if position >= 0]
+        if on_progress:
+            on_progress(len(part))
     return found
 
 

@@ -83,7 +83,7 @@ class Chooser:
                 break
             # draws of their own for every round and input, whatever else is in the list
             settings = replace(
-                self.settings, method="sample", results=draws, candidates=0, seed=self.settings.seed + (round_ << 24)
+                self._redrawn(round_), results=draws, candidates=0, seed=self.settings.seed + (round_ << 24)
             )
             again = list(self.write([inputs[i] for i in short], [numbers[i] for i in short], settings))
             for i, answers in zip(short, self._ranked([inputs[i] for i in short], again), strict=True):
@@ -93,6 +93,14 @@ class Chooser:
             [a._replace(tried=strings) for a in answers or [NOTHING]]
             for answers, strings in zip(chosen, tried, strict=True)
         ]
+
+    def _redrawn(self, round_: int) -> DecodingConfig:
+        """How the samples of a round are drawn: where molecules have to be valid, under the constraint; after the first
+        round from the model's whole distribution, so that no setting makes them all alike."""
+        settings = replace(self.settings, method="sample", constrained=self.settings.constrained or self.settings.valid)
+        if round_ == 1 or self.budget is not None:
+            return settings
+        return replace(settings, temperature=max(settings.temperature, 1.0), top_k=0, top_p=1.0, min_p=0.0)
 
     def _redraws(self) -> Iterator[int]:
         """Samples of each further round: those of `REDRAWS`, the last of them again and again while a budget lasts."""

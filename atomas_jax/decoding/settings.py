@@ -44,11 +44,12 @@ class DecodingConfig:
     """Sample among tokens at least this times as probable as the likeliest; 0 is all."""
     seed: int = 0
     """Samples repeat for the same seed, whatever the batches."""
-    constrained: bool = False
-    """Write SMILES under the validity constraint (`decoding.validity`): nothing that cannot become a molecule."""
+    constrained: bool = True
+    """Write SMILES under the validity constraint (`decoding.validity`): nothing that cannot become a molecule.
+    Tokenizers that do not cut SMILES at atoms have none."""
     valid: bool = True
-    """Of SMILES, give only those RDKit reads: the next candidate replaces one that it does not, and more are drawn
-    where none is left."""
+    """Of SMILES, give only those RDKit reads: the next candidate replaces one that it does not, and more are drawn,
+    under the constraint, where none is left."""
     compiled: bool = True
     """False runs the loop in Python, one operation at a time, for a debugger: the same result, far slower."""
 

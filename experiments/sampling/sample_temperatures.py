@@ -38,10 +38,11 @@ def main() -> None:
     known = {canonical_smiles(line.strip()) for line in lines if is_valid(line)}
     print(f"{'T':>5} {'validity':>9} {'uniqueness':>11} {'novelty':>8} {'diversity':>10}")
     for temperature in options.temperatures:
-        # what the model writes by itself is measured: nothing is replaced
+        # what the model writes by itself is measured: nothing is forbidden, nothing replaced
         written = model.write_molecules(
-            texts, method="sample", results=options.n, temperature=temperature, seed=options.seed, valid=False
-        )
+            texts, method="sample", results=options.n, temperature=temperature, seed=options.seed,
+            constrained=False, valid=False,
+        )  # fmt: skip
         strings = [string for answers in written for string in answers]
         valid = [canonical_smiles(string) for string in strings if is_valid(string)]
         different = sorted(set(valid))
