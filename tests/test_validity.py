@@ -50,6 +50,7 @@ IMPOSSIBLE = [
     "N(C)(C)(C)C",
     "[Re---]",
     "[H@H]",
+    "[1234CH4]",
 ]
 
 
@@ -65,8 +66,16 @@ def constraint(tokenizer):
 
 def test_real_molecules_pass_and_impossible_strings_do_not(constraint, tokenizer):
     assert all(Chem.MolFromSmiles(smiles) for smiles in REAL)
-    found = refused(constraint, tokenizer, REAL + IMPOSSIBLE, batch=32)
+    found = refused(constraint, tokenizer, REAL + IMPOSSIBLE, batch=128)
     assert {smiles for smiles, _ in found} == set(IMPOSSIBLE)
+
+
+def test_molecules_of_the_data_sets_pass_in_any_spelling(constraint, tokenizer, shared):
+    chebi20, zinc250k = _strings(shared, "chebi20")[::131], _strings(shared, "zinc250k")[::2003]
+    molecules = [string for string in chebi20 + zinc250k if len(tokenizer.encode_smiles(string)) < constraint.atoms]
+    spellings = [_spelled(molecule) for molecule in molecules]
+    assert len(spellings) > 350
+    assert refused(constraint, tokenizer, molecules + spellings, batch=128) == []
 
 
 def test_valences_are_those_of_rdkit():
@@ -90,27 +99,31 @@ def test_random_strings_become_molecules(constraint, tokenizer):
     assert _parsed(constraint, tokenizer, 256) >= 0.9  # 0.964 of 1,000 others, drawn with seed 780
 
 
-def _data_set(folder, name):
-    """The strings RDKit reads of a data set."""
+def _strings(folder, name):
+    """The strings of a data set, all of which RDKit reads."""
     path, column = {"chebi20": ("cid_to_smiles.tsv.gz", -1), "zinc250k": ("zinc250k.smi.gz", 0)}[name]
     with gzip.open(folder / "data" / name / path, "rt") as lines:
-        strings = [line.split()[column].replace("\\\\", "\\") for line in lines if line.strip()]
-    return [string for string in strings if Chem.MolFromSmiles(string)]
+        if name == "chebi20":
+            next(lines)  # names of the columns
+        return [line.split()[column].replace("\\\\", "\\") for line in lines if line.strip()]
+
+
+def _spelled(molecule):
+    """Another spelling, at random."""
+    return Chem.MolToSmiles(Chem.MolFromSmiles(molecule), doRandom=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["chebi20", "zinc250k"])
 def test_no_molecule_of_a_data_set_is_refused(tokenizer, shared, name):
-    assert refused(smiles_validity(tokenizer, 640), tokenizer, _data_set(shared, name)) == []
+    assert refused(smiles_validity(tokenizer, 640), tokenizer, _strings(shared, name)) == []
 
 
 @pytest.mark.slow
 def test_no_spelling_of_a_molecule_is_refused(tokenizer, shared):
     chosen = random.Random(0)
-    molecules = [string for name in ("chebi20", "zinc250k") for string in chosen.sample(_data_set(shared, name), 1000)]
-    spellings = [
-        Chem.MolToSmiles(Chem.MolFromSmiles(molecule), doRandom=True) for molecule in molecules for _ in range(20)
-    ]
+    molecules = [string for name in ("chebi20", "zinc250k") for string in chosen.sample(_strings(shared, name), 1000)]
+    spellings = [_spelled(molecule) for molecule in molecules for _ in range(20)]
     assert refused(smiles_validity(tokenizer, 640), tokenizer, spellings) == []
 
 

@@ -194,7 +194,7 @@ def _spelling(t: Tables, s: State, token_class) -> dict:
     names, digit = inside & (piece == kinds.SYMBOL), inside & (piece == kinds.DIGIT)
     unnamed = (s.phase == OPENED) | (s.phase == ISOTOPE)
     symbol = jnp.where(names & unnamed, value, s.symbol)
-    hydrogens = jnp.where(names & ~unnamed, 1, s.hydrogens)
+    hydrogens = jnp.where(names, jnp.where(unnamed, 0, 1), s.hydrogens + (digit & unnamed))
     hydrogens = jnp.where(digit & (s.phase == HYDROGEN), value, hydrogens)
     charge = s.charge + jnp.where(inside & (piece == kinds.SIGN), value, 0)
     charge = jnp.where(digit & (s.phase == SIGNED), jnp.where(s.charge < 0, -value, value), charge)

@@ -34,6 +34,7 @@ from atomas_jax.decoding.validity_state import (
     HYDROGEN,
     IN_BRANCH,
     ISOTOPE,
+    ISOTOPE_DIGITS,
     NAMED,
     OPENED,
     SIGNED,
@@ -183,7 +184,8 @@ def _inside(t: Tables, sets: Sets, s: State, p: Path, here, bond: Bond) -> tuple
     signs = ready & jnp.stack([jnp.any(now[:CHARGES]), jnp.any(now[CHARGES + 1 :])])
     signs |= first & jnp.stack([(s.charge < 0) & now[CHARGES - 2], (s.charge > 0) & now[CHARGES + 2]])
     outward = jnp.where(s.charge < 0, now[CHARGES::-1], now[CHARGES:])  # [charge without its sign]
-    digits = (s.phase == ISOTOPE) | (s.phase == OPENED) & (count > 0) | (s.phase == HYDROGEN) & some_charge
+    digits = (s.phase == ISOTOPE) & (s.hydrogens < ISOTOPE_DIGITS) | (s.phase == OPENED) & (count > 0)
+    digits |= (s.phase == HYDROGEN) & some_charge
     digits |= first & (count > 0) & jnp.pad(outward, (0, 10 - len(outward)))
     turned = (s.phase == NAMED) & (s.symbol != 0) & jnp.any(some)
     return close, hydrogen, turned, signs, digits
@@ -194,9 +196,9 @@ def _in_time(t: Tables, sets: Sets, depth, p: Path, may, is_open, remaining) -> 
     Where it is short: rings, then ends, then wildcards."""
     short = 3 * depth + 3 * p.rings + 10 > remaining
     after_wild = every((p.mine == t.wildcard) & ~p.started)
-    chain = after_wild & sets.carbons | ~after_wild & sets.wildcards
+    chain = after_wild & sets.carbons[1] | ~after_wild & sets.wildcards
     # one order for all rows: what comes first among those that may follow
-    completing = (is_open, sets.ends, chain, sets.wildcards, sets.doubles, sets.carbons, sets.closing)
+    completing = (is_open, sets.ends, chain, sets.wildcards, sets.doubles, sets.carbons[0], sets.closing)
     choice = jnp.where(jnp.any(may != 0), may, sets.end)
     for group in reversed(completing):
         among = may & group

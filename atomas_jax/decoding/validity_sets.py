@@ -62,7 +62,8 @@ class Sets:
     """Oxygens that one bond, two bonds make complete: any, and those with all the hydrogens they take otherwise."""
     ends: UInt32[Array, " W"]
     wildcards: UInt32[Array, " W"]
-    carbons: UInt32[Array, " W"]
+    carbons: UInt32[Array, "2 W"]
+    """Aromatic ones: any, and those without hydrogens."""
     doubles: UInt32[Array, " W"]
     closing: UInt32[Array, " W"]
     end: UInt32[Array, " W"]
@@ -108,6 +109,7 @@ def sets(tables: Tables) -> Sets:
     phases[[OPENED, ISOTOPE]] = symbol
     oxygen = is_atom & t.oxygen[species]
     filled = meaning["hydrogens"] + 2 == t.most[species]
+    carbon = is_atom & (value == t.carbon)
     arrays = {
         "place": place,
         "atoms": words(_following(t, sums, species, meaning, symbol)),
@@ -122,7 +124,7 @@ def sets(tables: Tables) -> Sets:
         "oxides": words(np.stack([oxygen, oxygen & filled])),
         "ends": words((kind == kinds.END) | (kind == kinds.CLOSE_BRANCH)),
         "wildcards": words(is_atom & (value == t.wildcard)),
-        "carbons": words(is_atom & (value == t.carbon)),
+        "carbons": words(np.stack([carbon, carbon & (meaning["hydrogens"] == 0)])),
         "doubles": words((kind == kinds.BOND) & (t.before[np.where(kind == kinds.BOND, value, 0)] == 2)),
         "closing": words(kind == kinds.CLOSE_BRACKET),
         "end": words(kind == kinds.END),

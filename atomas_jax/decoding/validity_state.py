@@ -17,6 +17,8 @@ OPENED, NAMED, TURNED, HYDROGEN, COUNTED, SIGNED, CHARGED, ISOTOPE = range(6, 14
 """The same inside a bracket atom."""
 
 PHASES = ISOTOPE + 1
+ISOTOPE_DIGITS = 3
+"""Of the mass in a bracket atom, at most."""
 
 
 @jax.tree_util.register_dataclass
@@ -50,6 +52,7 @@ class State:
     used: UInt32[Array, " R"]
     symbol: Int[Array, " R"]
     hydrogens: Int[Array, " R"]
+    """Of the bracket atom being spelled; before its symbol, the digits of its mass."""
     charge: Int[Array, " R"]
 
 
