@@ -13,7 +13,7 @@ import numpy as np
 from atomas_jax.config import Experiment, from_json
 from atomas_jax.decoding.answers import Answer, Chooser
 from atomas_jax.decoding.constraint import Constraint
-from atomas_jax.decoding.generate import WINDOW, generate
+from atomas_jax.decoding.generate import WINDOW, decoder_weights, generate
 from atomas_jax.decoding.rerank import agreement
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.decoding.steering import Steering
@@ -21,6 +21,7 @@ from atomas_jax.decoding.validity import smiles_validity
 from atomas_jax.errors import UserError
 from atomas_jax.model.atomas import abstract_parameters
 from atomas_jax.model.heads import Modality
+from atomas_jax.model.incremental import StepWeights
 from atomas_jax.retrieval.embeddings import embed
 from atomas_jax.retrieval.search import Hits, nearest
 from atomas_jax.run_folder import RunFolder
@@ -145,6 +146,7 @@ class TrainedModel:
             return generate(
                 self.params["transformer"], config, tokens, chosen,
                 start_id=tokenizer.smiles_start_id if molecules else tokenizer.text_start_id,
+                weights=self._decoder,
                 allowed=tokenizer.smiles_ids if molecules else tokenizer.text_ids,
                 constraint=rules,
                 prefix=prefix, numbers=numbers, window=window, batch_size=batch_size, on_progress=on_progress,
@@ -169,6 +171,10 @@ class TrainedModel:
         if length not in self._constraints:
             self._constraints[length] = smiles_validity(self.tokenizer, atoms=length)
         return self._constraints[length]
+
+    @cached_property
+    def _decoder(self) -> StepWeights:
+        return decoder_weights(self.params["transformer"], self.config.transformer)
 
     @cached_property
     def _constraints(self) -> dict[int, Constraint]:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from atomas_jax.decoding.generate import generate
+from atomas_jax.decoding.generate import decoder_weights, generate
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.decoding.validity import smiles_validity
 from atomas_jax.interchange.huggingface import config_to_huggingface, from_state_dict, to_state_dict

@@ -23,7 +23,7 @@ from atomas_jax.decoding.sampling import Sampling
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.errors import UserError
 from atomas_jax.model.configuration import T5Config
-from atomas_jax.model.incremental import step_weights
+from atomas_jax.model.incremental import StepWeights, step_weights
 
 _WAYS = {"greedy": Sampling, "sample": Sampling, "distinct": DistinctSampling, "beam": BeamSearch}
 WINDOW = 32
@@ -52,6 +52,7 @@ def generate(
     settings: DecodingConfig,
     *,
     start_id: int,
+    weights: StepWeights | None = None,
     allowed: Bool[np.ndarray, " V"] | None = None,
     constraint: Constraint | None = None,
     prefix: Sequence[int] = (),
@@ -64,7 +65,8 @@ def generate(
     """Write `settings.written` strings for every input; yields in input order, as soon as a window of batches is done.
 
     `params`: unboxed parameters of `EncoderDecoder(config)`. `inputs`: token ids ending with the end token; read as
-    needed, so the list may be endless. `start_id`: the decoder's start token. `allowed`: tokens that may be written, of
+    needed, so the list may be endless. `start_id`: the decoder's start token. `weights`: `decoder_weights(params,
+    config)` for who calls often; made here without. `allowed`: tokens that may be written, of
     the tokenizer's length or the model's; ids beyond it never are. `constraint`: what may follow what. `prefix`:
     tokens that every string starts with. `numbers`: what the inputs' random numbers are named by, 0, 1, 2 ... by
     themselves. `window`: batches sorted by length together at most; 1 for inputs that come slowly. `devices` share
@@ -80,7 +82,7 @@ def generate(
         constraint=constraint,
         prefix=_forced(prefix, config, settings),
     )
-    weights = mesh = None
+    mesh, placed = None, False
     settings, compiled = replace(settings, seed=0, compiled=True), settings.compiled
     numbered = zip(count(), numbers if numbers is not None else count(), inputs)
     batches = 1
@@ -89,11 +91,11 @@ def generate(
         for index, number, tokens in islice(numbered, batches * batch_size)
     ]:
         rows = min(batch_size, _power_of_two(len(inputs_read)))
-        if weights is None:
-            mesh = _mesh(devices, rows, compiled)
+        if not placed:
+            weights, mesh, placed = weights or decoder_weights(params, config), _mesh(devices, rows, compiled), True
             if mesh:
-                params, rules = jax.device_put((params, rules), NamedSharding(mesh, PartitionSpec()))
-            weights = _step_weights(params, config=config)
+                everywhere = NamedSharding(mesh, PartitionSpec())
+                params, weights, rules = jax.device_put((params, weights, rules), everywhere)
         if mesh:
             rows = -(-rows // mesh.size) * mesh.size
         results: dict[int, Written] = {}
@@ -109,7 +111,10 @@ def generate(
         batches = min(2 * batches, window)
 
 
-_step_weights = partial(jax.jit, static_argnames="config")(step_weights)
+@partial(jax.jit, static_argnames="config")
+def decoder_weights(params: Any, config: T5Config) -> StepWeights:
+    """What every step reads, laid out for it: worth keeping beside parameters that many calls use."""
+    return step_weights(params, config)
 
 
 def _mesh(devices: Sequence[jax.Device] | None, rows: int, compiled: bool) -> Mesh | None:

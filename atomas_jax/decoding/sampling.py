@@ -53,7 +53,7 @@ class Sampling:
             constraint.permitted(rules, rows.remembered, position, settings.max_length), logits, -jnp.inf
         )
         if settings.method == "greedy":
-            chosen = jnp.argmax(possible, axis=-1).astype(jnp.int32)
+            chosen = _first_greatest(possible)
         else:
             chosen = draw(jax.vmap(jax.random.fold_in, in_axes=(0, None))(rows.keys, position), possible, settings)
         chosen = jnp.where(rows.done.reshape(-1), PAD_ID, chosen)
@@ -103,4 +103,11 @@ def _drawn(keys: Array, logits: Float[Array, "R V"], settings: DecodingConfig) -
         least = jnp.max(logits, axis=-1, keepdims=True) + math.log(settings.min_p)
         logits = jnp.where(logits < least, -jnp.inf, logits)
     noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:]))(keys)
-    return jnp.argmax(logits + noise, axis=-1).astype(jnp.int32)
+    return _first_greatest(logits + noise)
+
+
+def _first_greatest(values: Float[Array, "R V"]) -> Int[Array, " R"]:
+    """`argmax` as two reductions, which vectorise on CPU where the one of pairs does not."""
+    place = jnp.arange(values.shape[-1], dtype=jnp.int32)
+    greatest = jnp.max(values, axis=-1, keepdims=True)
+    return jnp.min(jnp.where(values == greatest, place, values.shape[-1] - 1), axis=-1)
