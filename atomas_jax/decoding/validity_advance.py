@@ -157,20 +157,15 @@ def advance_row(t: Tables, s: State, token_class) -> State:
 
 def _first_of_each(ways, live) -> Bool[Array, " 2K"]:
     """Live ways without those that others before them equal."""
-    places = jnp.arange(len(ways))
-    repeated = jnp.zeros_like(live)
-    for n in range(len(ways) - 1):
-        repeated |= live[n] & (ways == ways[n]) & (places > n)
-    return live & ~repeated
+    earlier = jnp.tril(jnp.ones((2 * WAYS, 2 * WAYS), bool), -1)
+    return live & ~jnp.any((ways[:, None] == ways[None]) & live[None] & earlier, axis=1)
 
 
 def _kept(ways, live) -> UInt32[Array, " K"]:
     """The live ways, as many as there is place for, then zeros."""
     place = jax.lax.population_count(bits(live) & below(jnp.arange(len(ways)))).astype(jnp.int32)
-    kept = jnp.zeros(WAYS, jnp.uint32)
-    for n in range(len(ways)):
-        kept |= jnp.where(live[n] & (place[n] == jnp.arange(WAYS)), ways[n], jnp.uint32(0))
-    return kept
+    chosen = live[None] & (place[None] == jnp.arange(WAYS)[:, None])
+    return jnp.sum(jnp.where(chosen, ways[None], jnp.uint32(0)), axis=1, dtype=jnp.uint32)
 
 
 def _phase(t: Tables, s: State, token_class):

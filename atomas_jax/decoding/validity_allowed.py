@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, UInt32
 
@@ -127,10 +128,8 @@ def allowed_words(t: Tables, sets: Sets, s: State, remaining) -> UInt32[Array, "
 
 def _union(words: UInt32[Array, "N W"], which: Bool[Array, " N"]) -> UInt32[Array, " W"]:
     """Those of some sets put together."""
-    union = jnp.zeros_like(words[0])
-    for n in range(len(words)):
-        union |= every(which[n]) & words[n]
-    return union
+    chosen = jnp.where(which[:, None], words, jnp.uint32(0))
+    return jax.lax.reduce_or(chosen, axes=(0,))
 
 
 def _oxidised(t: Tables, p: Path) -> Bool[Array, ""]:
