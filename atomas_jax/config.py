@@ -167,10 +167,10 @@ def from_json(values, where: str) -> Experiment:
     if not isinstance(values, dict):
         raise UserError(f"{where} does not hold settings but {json.dumps(values)[:40]}")
     batches = values.get("batches")
-    if isinstance(batches, dict) and {"smiles_edges", "text_edges"} <= batches.keys():
-        # runs of the first version chose shapes from a grid of lengths
-        kept = {name: value for name, value in batches.items() if name not in ("smiles_edges", "text_edges")}
-        values = {**values, "batches": {**kept, "shapes": batches["smiles_edges"] * batches["text_edges"]}}
+    if isinstance(batches, dict):
+        # runs of the first versions had batches of several shapes
+        former = ("smiles_edges", "text_edges", "shapes")
+        values = {**values, "batches": {name: value for name, value in batches.items() if name not in former}}
     try:
         return cattrs.Converter(forbid_extra_keys=True).structure(values, Experiment)
     except BaseValidationError as error:

@@ -48,7 +48,7 @@ experiment = Experiment(
     corpus=CORPUS,
     model=preset("tiny"),
     objectives=ObjectiveConfig(momentum=0.99, queue_size=4096),
-    batches=BatchConfig(pairs=32, max_smiles=128, max_text=128, shapes=6),
+    batches=BatchConfig(pairs=32, max_smiles=128, max_text=128),
     optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=50),
     training=TrainingConfig(
         steps=500, log_every=10, validate_every=125, validation_pairs=256, samples=8, save_minutes=5

@@ -23,7 +23,7 @@ experiment = Experiment(
     model=preset("tiny"),
     # a run of a few hundred steps: an average over 50 of them, and a queue that turns over
     objectives=ObjectiveConfig(momentum=0.98, queue_size=1024),
-    batches=BatchConfig(pairs=32, max_smiles=40, max_text=56, shapes=1),
+    batches=BatchConfig(pairs=32, max_smiles=40, max_text=56),
     optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=30),
     training=TrainingConfig(steps=100, log_every=5, validate_every=0, validation_pairs=128, samples=4),
     # so young a model repeats itself when greedy

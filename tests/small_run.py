@@ -23,7 +23,7 @@ SMALL = Experiment(
         AlignmentConfig(embedding_dim=8, attention_heads=2),
     ),
     objectives=ObjectiveConfig(queue_size=20, momentum=0.9),
-    batches=BatchConfig(pairs=8, max_smiles=32, max_text=32, shapes=1),
+    batches=BatchConfig(pairs=8, max_smiles=32, max_text=32, unit=8),
     # epsilon: Adam's first steps are the sign of the gradient, which rounding decides where it is near 0
     optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=2, epsilon=1e-3),
     training=TrainingConfig(

@@ -1,14 +1,23 @@
-"""Batches: a function of (seed, step), in few shapes, every row once an epoch."""
+"""Batches: a function of (seed, step), all of one shape, fair shares of all lengths, every row once an epoch."""
+
+import itertools
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atomas_jax.batching.batches import training_batch, training_batches, validation_batches
+from atomas_jax.batching.batches import (
+    lengths_of,
+    training_batch,
+    training_batches,
+    training_schedule,
+    validation_batches,
+)
+from atomas_jax.batching.blocks import choose_blocks
 from atomas_jax.batching.configuration import BatchConfig
-from atomas_jax.batching.schedule import Schedule
-from atomas_jax.batching.shapes import choose_shapes, smallest_shape
+from atomas_jax.batching.schedule import EMPTY
+from atomas_jax.batching.shares import fraction, halving, share
 from atomas_jax.errors import UserError
 
 
@@ -37,116 +46,182 @@ class MemorySplit:
         return self.text[row]
 
 
-CONFIG = BatchConfig(pairs=8, max_smiles=100, max_text=64)
+CONFIG = BatchConfig(pairs=8, max_smiles=100, max_text=64, blocks=3)
 
 
-LENGTHS = st.lists(st.tuples(st.integers(1, 200), st.integers(1, 200)), min_size=1, max_size=40)
+def strings(blocks) -> list[list[np.ndarray]]:
+    """The real tokens of every string, a list a group."""
+    return [
+        [row[row != 0] for block in blocks for row in block[group]] for group in range(len(blocks[0]))
+    ]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=40)
-@given(LENGTHS, st.integers(1, 5))
-def test_shapes_hold_every_pair_and_pad_no_more_than_one_shape_or_two_halves(lengths, count):
-    """Against one shape for all, and against the best cut of the texts in two."""
-    smiles, text = np.array(lengths).T
-    shapes = choose_shapes(smiles, text, count)
-    assert 1 <= len(shapes) <= count
-    assert list(shapes) == sorted(shapes, key=sum)
-    chosen = np.array(shapes)[smallest_shape(smiles, text, shapes)]
-    assert (chosen[:, 0] >= smiles).all() and (chosen[:, 1] >= text).all()
-    assert not (np.array(shapes) % 8).any()
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=40), st.integers(1, 6), st.sampled_from([0, 2, 4]))
+def test_blocks_hold_their_share_of_the_corpus_with_least_padding(lengths, count, unit):
+    lengths = np.array(lengths)
+    config = BatchConfig(pairs=8, blocks=count, unit=unit)
+    blocks = choose_blocks(lengths, config)
+    assert 1 <= len(blocks) <= count
+    assert sum(block.strings for block in blocks) == 8
+    assert not any(block.length % 8 or block.strings % max(unit, 1) for block in blocks)
+    held = np.repeat([block.length for block in blocks], [block.strings for block in blocks])
+    assert (held == np.sort(held)).all()
+    ranked = np.sort(lengths)
+    assert (ranked <= held[np.arange(len(lengths)) * 8 // len(lengths)]).all()
 
-    def rounded(rows):
-        return (-(-smiles[rows].max() // 8) * 8 + -(-text[rows].max() // 8) * 8) * rows.sum() if rows.any() else 0
+    def padded(cuts):  # every way to cut the units into blocks
+        edges = [0, *cuts, 8]
+        tops = [-(-ranked[-(-end * len(ranked) // 8) - 1] // 8) * 8 for end in edges[1:]]
+        return sum((end - start) * top for start, end, top in zip(edges, edges[1:], tops))
 
-    assert chosen.sum() <= rounded(np.ones(len(text), bool))
-    if len({(-(-s // 8), -(-t // 8)) for s, t in lengths}) <= count:
-        assert chosen.sum() == sum(-(-s // 8) * 8 + -(-t // 8) * 8 for s, t in lengths)
-
-
-def test_two_kinds_of_pairs_get_a_shape_each():
-    smiles, text = np.array([10] * 50 + [100] * 5), np.array([60] * 50 + [30] * 5)
-    assert choose_shapes(smiles, text, 2) == ((16, 64), (104, 32))
+    units = range(max(unit, 1), 8, max(unit, 1))
+    ways = [cuts for size in range(count) for cuts in itertools.combinations(units, size)]
+    assert held.sum() == min(map(padded, ways))
 
 
-def test_an_epoch_sees_every_usable_row_exactly_once():
-    split = MemorySplit(203)
-    schedule = Schedule(split, CONFIG, seed=1)
-    usable = set(np.flatnonzero(split.smiles_length <= CONFIG.max_smiles))
-    assert schedule.left_out == len(split) - len(usable)
-    for epoch in range(3):
+def random_table(generator, parts: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts, and the sums of rows and columns of each part."""
+    rows = generator.integers(1, 6, generator.integers(1, 7))
+    columns = np.bincount(generator.integers(0, generator.integers(1, 7), rows.sum()))
+    of_row, of_column = (np.repeat(np.arange(len(sums)), sums * parts) for sums in (rows, columns))
+    counts = np.zeros((len(rows), len(columns)), int)
+    np.add.at(counts, (of_row, generator.permutation(of_column)), 1)
+    return counts, rows, columns
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**6), st.integers(1, 40))
+def test_fair_shares_have_the_same_sums_and_add_up(seed, parts):
+    counts, rows, columns = random_table(np.random.default_rng(seed), parts)
+    half, total = halving(seed), np.zeros_like(counts)
+    for part in range(parts):
+        before, found = share(counts, parts, part, half)
+        np.testing.assert_array_equal(before, total)
+        assert (found >= 0).all() and (found.sum(1) == rows).all() and (found.sum(0) == columns).all()
+        np.testing.assert_array_equal(share(counts, parts, part, halving(seed))[1], found)
+        total += found
+    np.testing.assert_array_equal(total, counts)
+
+
+def test_a_share_is_fair_on_average():
+    counts, _, _ = random_table(np.random.default_rng(5), 7)
+    draws = [fraction(counts, 3, 7, np.random.default_rng([1, i])) for i in range(2000)]
+    assert all((np.floor(counts * 3 / 7) <= draw).all() and (draw <= np.ceil(counts * 3 / 7)).all() for draw in draws)
+    np.testing.assert_allclose(np.mean(draws, 0), counts * 3 / 7, atol=5 * 0.5 / np.sqrt(2000))
+
+
+@pytest.mark.parametrize("rows", [200, 203])
+def test_an_epoch_visits_every_usable_row_once(rows):
+    split = MemorySplit(rows)
+    schedule = training_schedule(split, CONFIG, seed=1)
+    usable = np.flatnonzero(split.smiles_length <= 100)
+    assert 0 < len(usable) < rows
+    for epoch in range(2):
         steps = range(epoch * schedule.steps_per_epoch, (epoch + 1) * schedule.steps_per_epoch)
-        batches = [schedule.batch_rows(step)[0] for step in steps]
-        seen = np.concatenate(batches)
-        assert len(seen) == len(set(seen))
-        assert set(seen) == usable
-        assert sum(len(rows) < CONFIG.pairs for rows in batches) <= CONFIG.shapes
-
-
-def test_a_batch_short_of_rows_is_filled_with_empty_ones():
-    split = MemorySplit(203)
-    schedule = Schedule(split, CONFIG, seed=1)
-    sizes = [len(schedule.batch_rows(step)[0]) for step in range(schedule.steps_per_epoch)]
-    step = next(step for step, size in enumerate(sizes) if size < CONFIG.pairs)
-    batch = training_batch(split, schedule, CONFIG, 1, step)
-    assert batch.smiles.shape[0] == CONFIG.pairs
-    assert (batch.molecule >= 0).sum() == sizes[step]
-    assert not batch.text[sizes[step] :].any()
+        seen = np.concatenate([group.text for step in steps for group in schedule.batch(step)])
+        assert (seen == EMPTY).sum() < CONFIG.pairs
+        assert sorted(seen[seen != EMPTY]) == list(usable)
 
 
 def test_a_batch_depends_on_seed_and_step_alone():
     split = MemorySplit(100)
-    first, second = Schedule(split, CONFIG, seed=3), Schedule(split, CONFIG, seed=3)
+    first, second = training_schedule(split, CONFIG, 3), training_schedule(split, CONFIG, 3)
     for step in (25, 0, 7, 25):
         expected = training_batch(split, first, CONFIG, 3, step)
-        list(map(second.batch_rows, range(step)))
-        np.testing.assert_array_equal(training_batch(split, second, CONFIG, 3, step).smiles, expected.smiles)
+        list(map(second.batch, range(step)))
+        for one, other in zip(training_batch(split, second, CONFIG, 3, step).smiles, expected.smiles):
+            np.testing.assert_array_equal(one, other)
     streamed = list(training_batches(split, first, CONFIG, 3, 20, 26))
     assert len(streamed) == 6
-    np.testing.assert_array_equal(streamed[5].text, training_batch(split, first, CONFIG, 3, 25).text)
-    other = Schedule(split, CONFIG, seed=4)
-    assert any(set(other.batch_rows(step)[0]) != set(first.batch_rows(step)[0]) for step in range(5))
+    np.testing.assert_array_equal(streamed[5].text[0], training_batch(split, first, CONFIG, 3, 25).text[0])
+    other = training_schedule(split, CONFIG, 4)
+    assert any(set(other.batch(step)[0].text) != set(first.batch(step)[0].text) for step in range(5))
 
 
-def test_batches_hold_their_rows_whole_in_few_shapes():
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_batches_hold_their_rows_whole_in_one_shape(groups):
     split = MemorySplit(300)
-    schedule = Schedule(split, CONFIG, seed=0)
+    config = BatchConfig(pairs=8, max_smiles=100, max_text=60, blocks=2, unit=groups)
+    schedule = training_schedule(split, config, seed=0)
     shapes = set()
     for step in range(schedule.steps_per_epoch):
-        rows, shape = schedule.batch_rows(step)
-        batch = training_batch(split, schedule, CONFIG, 0, step)
-        shapes.add(shape)
-        assert batch.smiles.shape == batch.target_smiles.shape == (8, shape.smiles)
-        assert batch.text.shape == (8, shape.text)
-        for position, row in enumerate(rows):
-            written = batch.smiles[position][batch.smiles[position] != 0]
-            assert any(np.array_equal(written, spelling) for spelling in split.smiles[row])
-            target = batch.target_smiles[position]
-            np.testing.assert_array_equal(target[target != 0], split.smiles[row][0])
-            text = batch.text[position]
-            np.testing.assert_array_equal(text[text != 0], split.text[row][: CONFIG.max_text])
-            assert batch.molecule[position] == split.molecule[row]
-    assert len(shapes) <= CONFIG.shapes
+        batch = training_batch(split, schedule, config, 0, step, groups)
+        places = schedule.batch(step, groups)
+        shapes.add(tuple(block.shape for side in batch[:3] for block in side))
+        assert len(batch.molecule) == groups == len(places)
+        for group, smiles, target, text in zip(range(groups), *map(strings, batch[:3])):
+            assert sorted(batch.partner[group]) == list(range(8 // groups))
+            for position, partner in enumerate(batch.partner[group]):
+                row = places[group].text[position]
+                assert places[group].smiles[partner] == row
+                if row == EMPTY:
+                    assert batch.molecule[group, position] == -1 and not len(text[position])
+                    continue
+                assert any(np.array_equal(smiles[partner], spelling) for spelling in split.smiles[row])
+                np.testing.assert_array_equal(target[partner], split.smiles[row][0])
+                np.testing.assert_array_equal(text[position], split.text[row][:60])
+                assert batch.molecule[group, position] == split.molecule[row]
+    assert len(shapes) == 1
 
 
-def test_few_tokens_are_padding():
-    assert Schedule(MemorySplit(2000), CONFIG, seed=0).real_tokens > 0.7
+def test_how_many_groups_there_are_changes_no_pair_of_a_batch():
+    split = MemorySplit(100)
+    config = BatchConfig(pairs=16, max_smiles=100, max_text=64, blocks=3, unit=4)
+    schedule = training_schedule(split, config, seed=2)
+
+    def pairs(batch):
+        found = []
+        for smiles, text, partner in zip(strings(batch.smiles), strings(batch.text), batch.partner):
+            found += [(*smiles[place], 0, *text[at]) for at, place in enumerate(partner)]
+        return sorted(found)
+
+    for step in (0, 3, 9):
+        whole = training_batch(split, schedule, config, 2, step)
+        assert pairs(training_batch(split, schedule, config, 2, step, 4)) == pairs(whole)
+        part = training_batch(split, schedule, config, 2, step, 4, np.array([1, 3]))
+        for one, other in zip(part.text, training_batch(split, schedule, config, 2, step, 4).text):
+            np.testing.assert_array_equal(one, other[[1, 3]])
+
+
+def test_blocks_that_do_not_split_are_one_clear_line():
+    schedule = training_schedule(MemorySplit(100), BatchConfig(pairs=16, max_smiles=120), 0)
+    with pytest.raises(UserError, match=r"blocks of 1 strings do not split over .* = 8: set batches\.unit = 8"):
+        schedule.check_groups(8)
+    with pytest.raises(UserError, match=r"make batches\.pairs a multiple of 3"):
+        schedule.check_groups(3)
+    with pytest.raises(UserError, match=r"batches\.unit = 3 does not divide batches\.pairs = 16"):
+        training_schedule(MemorySplit(100), BatchConfig(pairs=16, max_smiles=120, unit=3), 0)
+
+
+def test_few_tokens_are_padding_and_no_batch_is_of_one_length():
+    """Within a batch lengths spread as they do in the corpus: what a pair is compared with does not tell its length."""
+    split = MemorySplit(2000)
+    config = BatchConfig(pairs=32, max_smiles=100, max_text=100)
+    schedule = training_schedule(split, config, seed=0)
+    assert schedule.real_tokens > 0.88
+    for smiles, lengths in ((True, lengths_of(split, config).smiles), (False, lengths_of(split, config).text)):
+        rows = [schedule.batch(step)[0].smiles if smiles else schedule.batch(step)[0].text for step in range(40)]
+        spread = np.mean([lengths[chosen[chosen != EMPTY]].std() for chosen in rows])
+        assert 0.95 < spread / lengths[schedule.rows].std() < 1.05
 
 
 def test_validation_sees_every_row_once():
     split = MemorySplit(53)
     rows = np.arange(5, 50)
-    seen = []
+    seen, shapes = [], set()
     for chosen, batch in validation_batches(split, CONFIG, rows):
-        assert batch.smiles.shape[0] == CONFIG.pairs
-        assert (batch.molecule[len(chosen) :] == -1).all()
-        assert not batch.smiles[len(chosen) :].any()
-        np.testing.assert_array_equal(
-            (batch.smiles != 0).sum(1)[: len(chosen)], [len(split.smiles[i][0]) for i in chosen]
-        )
-        seen.extend(chosen)
+        shapes.add(tuple(block.shape for side in batch[:3] for block in side))
+        np.testing.assert_array_equal(chosen == EMPTY, batch.molecule[0] == -1)
+        smiles = strings(batch.smiles)[0]
+        for position, row in enumerate(chosen):
+            expected = 0 if row == EMPTY else len(split.smiles[row][0])
+            assert len(smiles[batch.partner[0, position]]) == expected
+        seen.extend(chosen[chosen != EMPTY])
     assert sorted(seen) == list(rows)
+    assert len(shapes) == 1
 
 
 def test_too_few_rows_is_one_clear_line():
     with pytest.raises(UserError, match=r"5 usable pairs .* do not fill one batch of 8: lower batches\.pairs"):
-        Schedule(MemorySplit(5, longest=20), CONFIG, seed=0)
+        training_schedule(MemorySplit(5, longest=20), CONFIG, seed=0)

@@ -37,7 +37,12 @@ smiles, text = (generator.integers(3, 100, (8, length)).astype(np.int32) for len
 for row in range(8):
     smiles[row, generator.integers(3, 8) :] = 0
     text[row, generator.integers(3, 16) :] = 0
-batch = Batch(smiles, smiles, text, np.array([0, 1, 2, 3, 4, 5, 6, 6], np.int32))
+long_smiles, long_text = (generator.integers(3, 100, (8, length)).astype(np.int32) for length in (12, 24))
+blocks = (smiles[:, None], long_smiles[:, None])
+texts = (text[:, None], long_text[:, None])
+partner = np.array([[0, 1], [1, 0]] * 4, np.int32)  # short ones and long ones are and are not partners
+molecule = np.array([[0, 8], [1, 9], [2, 10], [3, 11], [4, 12], [5, 13], [6, 14], [6, 15]], np.int32)
+batch = Batch(blocks, blocks, texts, partner, molecule)
 out, first = {{}}, {{}}
 for words, devices, name in {cases!r}:
     # Adam's first steps are the sign of the gradient, which rounding decides where it is near 0: epsilon evens that out

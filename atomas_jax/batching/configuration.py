@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """Batches of pairs in a few fixed shapes."""
+    """Batches of pairs, all of one shape."""
 
     pairs: int = 32
     """Pairs a step, over all devices and gradient-accumulation parts together."""
@@ -15,8 +15,11 @@ class BatchConfig:
     max_text: int = 256
     """Longest text in tokens, end mark included. Longer ones are cut (without an end mark, so that nothing learns to
     stop there)."""
-    shapes: int = 10
-    """Pairs of padded lengths to choose from the corpus, at most; each is compiled once."""
+    blocks: int = 6
+    """Padded lengths a batch is made of at most, on each side: more leave less padding and take longer to compile."""
+    unit: int = 0
+    """Strings of a block come in multiples of this, which devices x training.accumulate must divide; 0: a 32nd of the
+    pairs."""
     random_spelling: float = 0.5
     """Share of encoder inputs that are another spelling of the molecule, where the corpus has any. Targets keep the
     given one."""

@@ -1,13 +1,17 @@
 """The whole model: one encoder for SMILES and text, one decoder for both directions, and the alignment heads."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from atomas_jax.model.attention import encoded
 from atomas_jax.model.configuration import ModelConfig
 from atomas_jax.model.heads import Aligned, AlignmentHeads, Modality
+from atomas_jax.model.layout import Layout, join, permuted
 from atomas_jax.model.t5 import EncoderDecoder, output_logits, shift_right
 
 
@@ -22,10 +26,13 @@ class Outputs(NamedTuple):
     """What one pass over a batch gives; a part nobody asked for is None."""
 
     caption: jax.Array | None
-    """[B, T, D]: the decoder's state before each text token, from the molecule's states; `head_logits` reads it."""
+    """[G, N, D] for the texts' N: the decoder's state before each token, from the molecule's states; `head_logits`
+    reads it."""
     generation: jax.Array | None
-    """[B, S, D]: likewise before each target SMILES token, from the text's states."""
+    """[G, N, D] for the target SMILES' N: likewise, from the text's states."""
     aligned: Aligned | None
+    """The texts' side as the texts lie, the SMILES' side as the SMILES lie, but for its embeddings: they lie like the
+    texts."""
 
 
 class Atomas(nn.Module):
@@ -43,37 +50,63 @@ class Atomas(nn.Module):
 
     def __call__(
         self,
-        smiles: Int[Array, "B S"],
-        target_smiles: Int[Array, "B S"],
-        text: Int[Array, "B T"],
+        smiles: Sequence[Int[Array, "G n S"]],
+        target_smiles: Sequence[Int[Array, "G n S"]],
+        text: Sequence[Int[Array, "G n T"]],
+        partner: Int[Array, "G R"],
         starts: Starts,
         deterministic: bool = True,
         caption: bool = True,
         generation: bool = True,
         aligned: bool = True,
     ) -> Outputs:
-        """Everything the objectives need of a batch, in one pass; 0 is padding. The last three say which parts."""
-        smiles_mask, text_mask = smiles != 0, text != 0
-        smiles_states = self.transformer.encode(smiles, smiles_mask, deterministic)
-        text_states = self.transformer.encode(text, text_mask, deterministic)
+        """Everything the objectives need of a batch, in one pass; 0 is padding. The last three say which parts.
 
-        def decoded(target, start, encoded, encoded_mask):
-            shifted = shift_right(target, start)
-            states = self.transformer.decode_states(shifted, encoded, encoded_mask, deterministic=deterministic)
+        Args:
+          smiles, target_smiles, text: blocks of tokens (see `layout`), target SMILES as their SMILES lie.
+          partner: of each text of a group, the place of its SMILES in the group.
+        """
+        smiles_layout, text_layout = Layout.of(smiles), Layout.of(text)
+        smiles_tokens, text_tokens = join(smiles), join(text)
+        smiles_mask, text_mask = smiles_tokens != 0, text_tokens != 0
+        smiles_states = self.transformer.encode(smiles_tokens, smiles_mask, deterministic, smiles_layout)
+        text_states = self.transformer.encode(text_tokens, text_mask, deterministic, text_layout)
+
+        def decoded(target, start, source):
+            shifted = join([shift_right(block, start) for block in target])
+            states = self.transformer.decode_blocks(shifted, source, Layout.of(target), deterministic=deterministic)
             if self.is_initializing():
                 self.transformer.logits(states)  # the head has parameters too
             return states
 
+        molecules = encoded(smiles_states, smiles_mask, smiles_layout, partner)
+        texts = encoded(text_states, text_mask, text_layout, jnp.argsort(partner, axis=1))
+        sides = None
+        if aligned:
+            sides = self.alignment(text_states, text_mask, smiles_states, smiles_mask, text_layout, smiles_layout)
+            moved = beside_texts(sides.smiles.embedding, partner)
+            sides = sides._replace(smiles=sides.smiles._replace(embedding=moved))
         return Outputs(
-            decoded(text, starts.text, smiles_states, smiles_mask) if caption else None,
-            decoded(target_smiles, starts.smiles, text_states, text_mask) if generation else None,
-            self.alignment(text_states, text_mask, smiles_states, smiles_mask) if aligned else None,
+            decoded(text, starts.text, molecules) if caption else None,
+            decoded(target_smiles, starts.smiles, texts) if generation else None,
+            sides,
         )
 
     def embed(self, modality: Modality, tokens: Int[Array, "B L"]) -> Float[Array, "B E"]:
         """Unit vectors of whole strings in the shared space, float32."""
+        return self.embed_blocks(modality, (tokens[:, None],))
+
+    def embed_blocks(self, modality: Modality, blocks: Sequence[Int[Array, "G n L"]]) -> Float[Array, "GR E"]:
+        """`embed` of strings in blocks, in the order they lie."""
+        tokens, layout = join(blocks), Layout.of(blocks)
         mask = tokens != 0
-        return self.alignment.embed(modality, self.transformer.encode(tokens, mask), mask)
+        return self.alignment.embed(modality, self.transformer.encode(tokens, mask, layout=layout), mask, layout)
+
+
+def beside_texts(embeddings: Float[Array, "GR E"], partner: Int[Array, "G R"]) -> Float[Array, "GR E"]:
+    """What lies like the SMILES of a batch, laid like its texts."""
+    groups, strings = partner.shape
+    return permuted(embeddings.reshape(groups, strings, -1), partner).reshape(groups * strings, -1)
 
 
 def head_kernel(params: dict, config: ModelConfig) -> Float[Array, "D V"]:
@@ -108,5 +141,5 @@ def initial_parameters(config: ModelConfig, key: jax.Array):
 
 
 def _init(config: ModelConfig, key: jax.Array):
-    tokens = jax.numpy.ones((1, 2), jax.numpy.int32)
-    return Atomas(config).init(key, tokens, tokens, tokens, Starts(0, 0))["params"]
+    blocks, partner = (jnp.ones((1, 1, 2), jnp.int32),), jnp.zeros((1, 1), jnp.int32)
+    return Atomas(config).init(key, blocks, blocks, blocks, partner, Starts(0, 0))["params"]

@@ -1,16 +1,20 @@
 """T5's attention: no biases in the projections, no scaling of the logits, one relative position bias for a whole stack.
 
-Dimension letters: B batch, L length, D width, H heads, K head width, Q queries, S keys.
+Dimension letters: B batch, L length, D width, H heads, K head width, Q queries, S keys; G groups, N tokens of a group,
+R strings of a group (`layout`).
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from atomas_jax.model.configuration import T5Config
 from atomas_jax.model.dense import Dense
+from atomas_jax.model.layout import Layout, join, permuted
 
 MASKED = -1e9
 """Added to the logits of hidden keys. Finite, so that a row with nothing to see gives a number and no NaN; in float32
@@ -96,16 +100,41 @@ def _spread(by_distance: Float[Array, "H distances"], queries: int, keys: int) -
     return rows.reshape(heads, queries, width)[:, :, :keys]
 
 
+class Encoded(NamedTuple):
+    """Encoded strings as another stack attends to them."""
+
+    states: Float[Array, "G N D"]
+    bias: Float[Array, "G R S"]
+    """Float32, hides padding; strings as the attending ones have their partners, S the longest padded length."""
+    order: Int[Array, "G R"] | None
+    """Of each attending string, the place of its partner in the group; None: the same place."""
+    layout: Layout
+
+
+def encoded(states, mask: Bool[Array, "G N"], layout: Layout, order: Int[Array, "G R"] | None = None) -> Encoded:
+    """States [G, N, D] with their mask, as a decoder of strings in that order of partners attends to them."""
+    padded = layout.padded(mask)
+    bias = jnp.where(padded if order is None else permuted(padded, order), 0.0, MASKED).astype(jnp.float32)
+    return Encoded(states, bias, order, layout)
+
+
+Biases = tuple[tuple[jax.Array, ...], ...]
+"""Of each block, float32 arrays that add up to the bias of its attention [n, H, L, L]."""
+
+
 def attend(
     queries: Float[Array, "B H Q K"],
     keys: Float[Array, "B H S K"],
     values: Float[Array, "B H S K"],
-    bias: Float[Array, "#B #H #Q S"],
+    biases: tuple[Float[Array, "#B #H #Q S"], ...],
     dropout=lambda weights: weights,
 ) -> Float[Array, "B H Q K"]:
-    """Softmax attention with an additive bias: logits and softmax in float32, result in the type of `values`."""
+    """Softmax attention with additive biases: logits and softmax in float32, result in the type of `values`.
+
+    Biases come apart, so that one of all strings and one of all heads are never held as their sum.
+    """
     logits = jnp.einsum("bhqk,bhsk->bhqs", queries, keys, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(logits + bias, axis=-1).astype(values.dtype)
+    weights = jax.nn.softmax(sum(biases, logits), axis=-1).astype(values.dtype)
     return jnp.einsum("bhqs,bhsk->bhqk", dropout(weights), values)
 
 
@@ -131,9 +160,10 @@ class Attention(nn.Module):
         init = nn.with_logical_partitioning(nn.initializers.normal(deviation), axes)
         return Dense(features, use_bias=False, dtype=jnp.dtype(self.config.dtype), kernel_init=init)
 
-    def _split(self, projected: Float[Array, "B L HK"]) -> Float[Array, "B H L K"]:
-        batch, length, _ = projected.shape
-        return projected.reshape(batch, length, self.config.num_heads, self.config.d_kv).transpose(0, 2, 1, 3)
+    def _split(self, projected: Float[Array, "*B L HK"]) -> Float[Array, "B H L K"]:
+        """Heads apart; groups and strings, where both are there, become one dimension."""
+        length = projected.shape[-2]
+        return projected.reshape(-1, length, self.config.num_heads, self.config.d_kv).transpose(0, 2, 1, 3)
 
     def keys_values(self, source: Float[Array, "B S D"]) -> tuple[Float[Array, "B H S K"], Float[Array, "B H S K"]]:
         """Keys and values of `source`, ready for `attend_to`; what a decoding cache holds."""
@@ -148,18 +178,36 @@ class Attention(nn.Module):
         deterministic: bool = True,
     ) -> Float[Array, "B Q D"]:
         """The states `x` attend to given keys and values."""
-        mixed = attend(
-            self._split(self.query(x)), keys, values, bias, lambda weights: self.dropout(weights, deterministic)
-        )
-        batch, _, queries, _ = mixed.shape
-        return self.out(mixed.transpose(0, 2, 1, 3).reshape(batch, queries, -1))
+        mixed = self._mixed(self.query(x), keys, values, (bias,), deterministic)
+        return self.out(mixed.reshape(*x.shape[:2], -1))
 
-    def __call__(
-        self,
-        x: Float[Array, "B Q D"],
-        source: Float[Array, "B S D"],
-        bias: Float[Array, "#B #H #Q S"],
-        deterministic: bool = True,
-    ) -> Float[Array, "B Q D"]:
-        """The states `x` attend to `source`."""
-        return self.attend_to(x, *self.keys_values(source), bias, deterministic)
+    def within(self, x: Float[Array, "G N D"], biases: Biases, layout: Layout, deterministic: bool = True):
+        """The tokens of each string attend to one another; `biases` of each block. [G, N, D]."""
+        parts = zip(*(layout.cut(project(x)) for project in (self.query, self.key, self.value)), biases)
+        mixed = [
+            self._mixed(queries, self._split(keys), self._split(values), bias, deterministic)
+            for queries, keys, values, bias in parts
+        ]
+        return self.out(join(mixed))
+
+    def across(self, x: Float[Array, "G N D"], layout: Layout, other: "Encoded", deterministic: bool = True):
+        """The tokens of each string attend to those of its partner. [G, N, D]."""
+
+        def partners(projected):
+            padded = other.layout.padded(projected)
+            return layout.cut_strings(padded if other.order is None else permuted(padded, other.order))
+
+        parts = zip(layout.cut(self.query(x)), partners(self.key(other.states)), partners(self.value(other.states)))
+        hidden = layout.cut_strings(other.bias)
+        mixed = [
+            self._mixed(queries, self._split(keys), self._split(values), (bias.reshape(-1, 1, 1, bias.shape[2]),),
+                        deterministic)
+            for (queries, keys, values), bias in zip(parts, hidden)
+        ]  # fmt: skip
+        return self.out(join(mixed))
+
+    def _mixed(self, queries, keys, values, biases, deterministic):
+        """Values [*B, Q, H*K] mixed for projected queries of that shape; keys and values [B, H, S, K]."""
+        drop = lambda weights: self.dropout(weights, deterministic)  # noqa: E731
+        mixed = attend(self._split(queries), keys, values, biases, drop)
+        return mixed.transpose(0, 2, 1, 3).reshape(queries.shape)

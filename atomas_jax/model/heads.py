@@ -1,6 +1,7 @@
 """What turns encoder states into aligned things: global embeddings, token weights, and the levels of the hierarchy.
 
-Letters: B batch, L tokens, D width, E embedding width, N tokens of a level (level 0: L; above: its clusters).
+Letters: D width, E embedding width; G groups of R strings, N tokens of a group at a level (`layout`; a plain batch is B
+groups of one string).
 """
 
 import math
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from atomas_jax.model.configuration import AlignmentConfig
+from atomas_jax.model.layout import Layout, join
 from atomas_jax.model.polymerisation import MASKED_LOGIT, Polymerisation, projection
 
 Modality = Literal["text", "smiles"]
@@ -22,20 +24,23 @@ class Level(NamedTuple):
     """The tokens of one modality at one level: 0 words or atoms, 1 phrases or fragments, 2 paragraph or molecule."""
 
     tokens: jax.Array
-    """[B, N, D], not normalised, zero where `mask` is False; float32, but at level 0 of the encoder's type."""
+    """[G, N, D], not normalised, zero where `mask` is False; float32, but at level 0 of the encoder's type."""
     mask: jax.Array
-    """bool [B, N]."""
+    """bool [G, N]."""
     omega: jax.Array
-    """float32 [B, N]: what each token counts in the alignment; sums to 1 over real tokens, 0 on the others."""
+    """float32 [G, N]: what each token counts in the alignment; sums to 1 over a string's tokens, 0 on padding."""
     assignment: jax.Array | None
-    """int32 [B, N]: the token of the level above that each token went into (0 for padding); None at the top."""
+    """int32 [G, N]: the token of the level above, counted in its string, that each token went into (0 for padding);
+    None at the top."""
+    layout: Layout | None = None
+    """None: every string is a group."""
 
 
 class Side(NamedTuple):
     """Everything the alignments need of one modality."""
 
     embedding: jax.Array
-    """float32 [B, E], unit length: the global z."""
+    """float32 [G * R, E], unit length: the global z."""
     levels: tuple[Level, ...]
     """From tokens upwards, one more than `AlignmentConfig.ratios`."""
 
@@ -71,11 +76,12 @@ class WeightHead(nn.Module):
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, tokens: jax.Array, mask: jax.Array) -> jax.Array:
-        """tokens [B, N, D], mask bool [B, N] -> float32 [B, N], all 0 for a string without real tokens."""
+    def __call__(self, tokens: jax.Array, mask: jax.Array, layout: Layout) -> jax.Array:
+        """tokens [G, N, D], mask bool [G, N] -> float32 [G, N], all 0 for a string without real tokens."""
         hidden = nn.relu(projection(2 * tokens.shape[-1], ("embed", "mlp"), self.dtype, "hidden")(tokens))
         logits = projection(1, ("mlp", None), "float32", "out", use_bias=False)(hidden)[:, :, 0]
-        return jnp.where(mask, nn.softmax(jnp.where(mask, logits, MASKED_LOGIT)), 0.0)
+        weights = [nn.softmax(block) for block in layout.cut(jnp.where(mask, logits, MASKED_LOGIT))]
+        return jnp.where(mask, join(weights), 0.0)
 
 
 class GlobalHead(nn.Module):
@@ -87,10 +93,12 @@ class GlobalHead(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, states: jax.Array, mask: jax.Array) -> jax.Array:
-        """states [B, L, D], mask bool [B, L] -> float32 [B, E]."""
-        total = jnp.where(mask[:, :, None], states.astype(jnp.float32), 0.0).sum(1)
-        pooled = total / jnp.maximum(mask.sum(1), 1)[:, None]
+    def __call__(self, states: jax.Array, mask: jax.Array, layout: Layout) -> jax.Array:
+        """states [G, N, D], mask bool [G, N] -> float32 [G * R, E]."""
+        states = jnp.where(mask[:, :, None], states.astype(jnp.float32), 0.0)
+        total = jnp.concatenate([block.sum(2) for block in layout.cut(states)], axis=1)
+        count = jnp.concatenate([block.sum(2) for block in layout.cut(mask)], axis=1)
+        pooled = (total / jnp.maximum(count, 1)[:, :, None]).reshape(-1, states.shape[2])
         return unit(projection(self.features, ("embed", None), "float32", "projection")(pooled))
 
 
@@ -106,18 +114,18 @@ class SideHeads(nn.Module):
         self.polymerisation = [Polymerisation(self.config, ratio, self.dtype) for ratio in ratios]
         self.weight = [WeightHead(self.dtype) for _ in range(len(ratios) + 1)]
 
-    def __call__(self, states: jax.Array, mask: jax.Array) -> Side:
-        levels, tokens, here = [], jnp.where(mask[:, :, None], states, 0), mask
+    def __call__(self, states: jax.Array, mask: jax.Array, layout: Layout) -> Side:
+        levels, tokens, here, laid = [], jnp.where(mask[:, :, None], states, 0), mask, layout
         for weight, polymerise in zip(self.weight, (*self.polymerisation, None)):
-            omega = weight(tokens, here)
-            above = polymerise(tokens, here) if polymerise else None
-            levels.append(Level(tokens, here, omega, above.assignment if above else None))
+            omega = weight(tokens, here, laid)
+            above = polymerise(tokens, here, laid) if polymerise else None
+            levels.append(Level(tokens, here, omega, above.assignment if above else None, laid))
             if above:
-                tokens, here = above.tokens, above.mask
-        return Side(self.embed(states, mask), tuple(levels))
+                tokens, here, laid = above.tokens, above.mask, above.layout
+        return Side(self.embed(states, mask, layout), tuple(levels))
 
-    def embed(self, states: jax.Array, mask: jax.Array) -> jax.Array:
-        return self.global_head(states, mask)
+    def embed(self, states: jax.Array, mask: jax.Array, layout: Layout) -> jax.Array:
+        return self.global_head(states, mask, layout)
 
 
 class AlignmentHeads(nn.Module):
@@ -140,17 +148,31 @@ class AlignmentHeads(nn.Module):
         self.log_scale = self.param("sigmoid_log_scale", nn.initializers.constant(math.log(10)), (), jnp.float32)
         self.bias = self.param("sigmoid_bias", nn.initializers.constant(-10.0), (), jnp.float32)
 
-    def __call__(self, text: jax.Array, text_mask: jax.Array, smiles: jax.Array, smiles_mask: jax.Array) -> Aligned:
-        """Encoder states [B, T, D] and [B, S, D] with bool masks [B, T] and [B, S]."""
-        return Aligned(self.text(text, text_mask), self.smiles(smiles, smiles_mask), self.scalars())
+    def __call__(
+        self,
+        text: jax.Array,
+        text_mask: jax.Array,
+        smiles: jax.Array,
+        smiles_mask: jax.Array,
+        text_layout: Layout | None = None,
+        smiles_layout: Layout | None = None,
+    ) -> Aligned:
+        """Encoder states [G, N, D] of texts and of SMILES with bool masks [G, N]."""
+        return Aligned(
+            self.side("text", text, text_mask, text_layout),
+            self.side("smiles", smiles, smiles_mask, smiles_layout),
+            self.scalars(),
+        )
 
-    def embed(self, modality: Modality, states: jax.Array, mask: jax.Array) -> jax.Array:
-        """The global embedding alone, unit float32 [B, E]: retrieval, and the momentum copy's features."""
-        return {"text": self.text, "smiles": self.smiles}[modality].embed(states, mask)
+    def embed(self, modality: Modality, states: jax.Array, mask: jax.Array, layout: Layout | None = None) -> jax.Array:
+        """The global embedding alone, unit float32 [G * R, E]: retrieval, and the momentum copy's features."""
+        layout = layout or Layout.rectangle(states.shape[1])
+        return {"text": self.text, "smiles": self.smiles}[modality].embed(states, mask, layout)
 
-    def side(self, modality: Modality, states: jax.Array, mask: jax.Array) -> Side:
-        """The whole hierarchy of one modality: explaining and reranking."""
-        return {"text": self.text, "smiles": self.smiles}[modality](states, mask)
+    def side(self, modality: Modality, states: jax.Array, mask: jax.Array, layout: Layout | None = None) -> Side:
+        """The whole hierarchy of one modality."""
+        layout = layout or Layout.rectangle(states.shape[1])
+        return {"text": self.text, "smiles": self.smiles}[modality](states, mask, layout)
 
     def scalars(self) -> Scalars:
         """The scales of the losses."""

@@ -1,6 +1,7 @@
 """From tokens to fragments, from fragments to molecules: one level of adaptive polymerisation (Atomas, section 3).
 
-Letters: B batch, L tokens of the level below, C clusters, D width, H heads, K head width.
+Letters: B strings, L tokens of the level below, C clusters, D width, H heads, K head width; G groups of N tokens, M
+clusters of a group (`layout`).
 """
 
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from atomas_jax.errors import UserError
 from atomas_jax.model.clustering import CLUSTERINGS, cluster_count
 from atomas_jax.model.configuration import AlignmentConfig
 from atomas_jax.model.dense import Dense
+from atomas_jax.model.layout import Layout, join
 from atomas_jax.model.placement import split_rows, whole
 
 LAYER_NORM_EPSILON = 1e-5
@@ -25,11 +27,13 @@ class Polymerised(NamedTuple):
     """The tokens of a level and where they came from."""
 
     tokens: jax.Array
-    """float32 [B, C, D]; zero where `mask` is False."""
+    """float32 [G, M, D]; zero where `mask` is False."""
     mask: jax.Array
-    """bool [B, C]."""
+    """bool [G, M]."""
     assignment: jax.Array
-    """int32 [B, L]: the cluster of each token of the level below (0 for its padding)."""
+    """int32 [G, N]: the cluster of each token of the level below, counted in its string (0 for padding)."""
+    layout: Layout
+    """Of the clusters."""
 
 
 class Polymerisation(nn.Module):
@@ -50,25 +54,32 @@ class Polymerisation(nn.Module):
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array) -> Polymerised:
-        """x [B, L, D], mask bool [B, L]. Raises UserError if the heads do not divide D or the clustering has no such
+    def __call__(self, x: jax.Array, mask: jax.Array, layout: Layout) -> Polymerised:
+        """x [G, N, D], mask bool [G, N]. Raises UserError if the heads do not divide D or the clustering has no such
         name."""
         if self.config.clustering not in CLUSTERINGS:
             raise UserError(f"no clustering {self.config.clustering!r}: choose one of {', '.join(CLUSTERINGS)}")
         x = jnp.where(mask[:, :, None], x, 0)
-        x = layer_norm("token_norm")(x.astype(jnp.float32) + NeighbourMix(self.dtype, name="conv")(x))
+        x = layer_norm("token_norm")(x.astype(jnp.float32) + NeighbourMix(self.dtype, name="conv")(x, layout))
         score = projection(1, ("embed", None), "float32", "token_score")(x)[:, :, 0]
 
+        parts = [self._clustered(*part) for part in zip(*(map(strings, layout.cut(a)) for a in (x, mask, score)))]
+        merged, here, assignment = (
+            join([of_block.reshape(x.shape[0], -1, *of_block.shape[1:]) for of_block in of_blocks])
+            for of_blocks in zip(*parts)
+        )
+        above = Layout(tuple((rows, cluster_count(length, self.ratio)) for rows, length in layout.blocks))
+        tokens = merged + self._attend(merged, x, score, mask, above, layout)
+        return Polymerised(jnp.where(here[:, :, None], tokens, 0), here, assignment, above)
+
+    def _clustered(self, x: jax.Array, mask: jax.Array, score: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Of strings of one length: merged tokens [B, C, D], which exist, and the cluster of each token below."""
         counts = cluster_count(mask.sum(1, dtype=jnp.int32), self.ratio)
         capacity = cluster_count(x.shape[1], self.ratio)
-        cluster = CLUSTERINGS[self.config.clustering]
-        clusters = cluster(x, mask, counts, self.config.neighbours, capacity)
+        clusters = CLUSTERINGS[self.config.clustering](x, mask, counts, self.config.neighbours, capacity)
+        return merge(x, score, mask, clusters.assignment, capacity), clusters.mask, clusters.assignment
 
-        merged = merge(x, score, mask, clusters.assignment, capacity)
-        tokens = merged + self._attend(merged, x, score, mask)
-        return Polymerised(jnp.where(clusters.mask[:, :, None], tokens, 0), clusters.mask, clusters.assignment)
-
-    def _attend(self, merged: jax.Array, x: jax.Array, score: jax.Array, mask: jax.Array) -> jax.Array:
+    def _attend(self, merged, x, score, mask, above: Layout, layout: Layout) -> jax.Array:
         width, heads = x.shape[-1], self.config.attention_heads
         if width % heads:
             raise UserError(f"alignment.attention_heads = {heads} does not divide the model's width {width}")
@@ -77,14 +88,25 @@ class Polymerisation(nn.Module):
         query = projection(width, ("embed", "heads"), self.dtype, "query")(norm(merged))
         key_value = split_rows(projection(2 * width, ("embed", "heads"), self.dtype, "key_value")(norm(x)))
         query = query.reshape(*query.shape[:2], heads, head_width)
-        key, value = jnp.moveaxis(key_value.reshape(*x.shape[:2], 2, heads, head_width), 2, 0)
+        key_value = key_value.reshape(*x.shape[:2], 2, heads, head_width)
 
-        logits = jnp.einsum("bchk,blhk->bhcl", query, key, preferred_element_type=jnp.float32)
-        logits = logits * head_width**-0.5 + score[:, None, None, :]
-        weights = nn.softmax(jnp.where(mask[:, None, None, :], logits, MASKED_LOGIT))
-        mixed = jnp.einsum("bhcl,blhk->bchk", weights.astype(value.dtype), value)
-        mixed = mixed.reshape(*merged.shape)
-        return projection(width, ("heads", "embed"), self.dtype, "attention_out")(mixed).astype(jnp.float32)
+        def mixed(query, key_value, score, mask):
+            key, value = jnp.moveaxis(key_value, 2, 0)
+            logits = jnp.einsum("bchk,blhk->bhcl", query, key, preferred_element_type=jnp.float32)
+            logits = logits * head_width**-0.5 + score[:, None, None, :]
+            weights = nn.softmax(jnp.where(mask[:, None, None, :], logits, MASKED_LOGIT))
+            return jnp.einsum("bhcl,blhk->bchk", weights.astype(value.dtype), value)
+
+        below = (map(strings, layout.cut(array)) for array in (key_value, score, mask))
+        blocks = [mixed(*part) for part in zip(map(strings, above.cut(query)), *below)]
+        joined = join([block.reshape(merged.shape[0], -1, *block.shape[1:]) for block in blocks])
+        joined = joined.reshape(merged.shape)
+        return projection(width, ("heads", "embed"), self.dtype, "attention_out")(joined).astype(jnp.float32)
+
+
+def strings(block: jax.Array) -> jax.Array:
+    """[G, n, L, ...] -> [G * n, L, ...]."""
+    return block.reshape(-1, *block.shape[2:])
 
 
 class NeighbourMix(nn.Module):
@@ -94,16 +116,22 @@ class NeighbourMix(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, L, D] -> [B, L, D] in `dtype`."""
-        length, width = x.shape[1:]
+    def __call__(self, x: jax.Array, layout: Layout) -> jax.Array:
+        """[G, N, D] -> [G, N, D] in `dtype`; strings end where their blocks say."""
+        width = x.shape[2]
         init = nn.with_logical_partitioning(nn.initializers.lecun_normal(), (None, "embed", "mlp"))
         kernel = self.param("kernel", init, (3, width, width), jnp.float32)
-        padded = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (0, 0)))
-        windows = jnp.concatenate([padded[:, shift : shift + length] for shift in range(3)], axis=-1)
+        windows = join([_windows(block) for block in layout.cut(x.astype(self.dtype))])
         # gathered before it is reshaped: splits of two dimensions would meet in one, which XLA's partitioner gets wrong
         kernel = whole(kernel.astype(self.dtype))
         return split_rows(windows @ kernel.reshape(3 * width, width))
+
+
+def _windows(block: jax.Array) -> jax.Array:
+    """[G, n, L, D] -> [G, n, L, 3 D]: each token between its neighbours, zeros beyond the ends."""
+    length = block.shape[2]
+    padded = jnp.pad(block, ((0, 0), (0, 0), (1, 1), (0, 0)))
+    return jnp.concatenate([padded[:, :, shift : shift + length] for shift in range(3)], axis=-1)
 
 
 def merge(x: jax.Array, score: jax.Array, mask: jax.Array, assignment: jax.Array, clusters: int) -> jax.Array:

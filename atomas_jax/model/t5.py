@@ -1,7 +1,8 @@
 """The T5 encoder-decoder, v1.0 and v1.1 (Raffel et al. 2020; Shazeer 2020), layers scanned.
 
 Dimension letters: B batch, L length (of the decoder's side where both occur), S length of the encoded string, D width,
-H heads, K head width, F feed-forward, V vocabulary. Parameters are float32, activations `config.dtype`; norms, softmax
+H heads, K head width, F feed-forward, V vocabulary. Strings may also come in blocks of their own lengths (`layout`): G
+groups of N tokens, R strings of a group; a plain batch is B groups of one string. Parameters are float32, activations `config.dtype`; norms, softmax
 and logits are computed in float32. Parameter tree (every leaf under `layers` has a leading layer axis):
 
     embedding [V, D]                head/kernel [D, V] (v1.1 only)
@@ -17,9 +18,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from atomas_jax.model.attention import Attention, RelativeBias, causal_bias, mask_bias
+from atomas_jax.model.attention import Attention, Biases, Encoded, RelativeBias, causal_bias, encoded, mask_bias
 from atomas_jax.model.configuration import T5Config
-from atomas_jax.model.dense import Dense
+from atomas_jax.model.dense import Dense, StringDropout
+from atomas_jax.model.layout import Layout
 from atomas_jax.model.placement import split_rows, whole
 
 
@@ -50,15 +52,17 @@ class FeedForward(nn.Module):
         if self.gated:
             self.gate = self._dense(config.d_ff, config.d_model**-0.5, ("embed", "mlp"))
         self.down = self._dense(config.d_model, config.d_ff**-0.5, ("mlp", "embed"))
-        self.dropout = nn.Dropout(config.dropout, broadcast_dims=(-2,))
+        self.dropout = StringDropout(config.dropout)
 
     def _dense(self, features: int, deviation: float, axes: tuple[str, str]) -> Dense:
         init = nn.with_logical_partitioning(nn.initializers.normal(deviation), axes)
         return Dense(features, use_bias=False, dtype=jnp.dtype(self.config.dtype), kernel_init=init)
 
-    def __call__(self, x: Float[Array, "B L D"], deterministic: bool = True) -> Float[Array, "B L D"]:
+    def __call__(
+        self, x: Float[Array, "G N D"], layout: Layout | None = None, deterministic: bool = True
+    ) -> Float[Array, "G N D"]:
         hidden = nn.gelu(self.gate(x), approximate=True) * self.up(x) if self.gated else nn.relu(self.up(x))
-        return self.down(self.dropout(hidden, deterministic))
+        return self.down(self.dropout(hidden, layout, deterministic))
 
 
 class EncoderLayer(nn.Module):
@@ -71,14 +75,14 @@ class EncoderLayer(nn.Module):
         self.self_attention = Attention(self.config)
         self.feed_forward_norm = RMSNorm(self.config)
         self.feed_forward = FeedForward(self.config)
-        self.dropout = nn.Dropout(self.config.dropout, broadcast_dims=(-2,))
+        self.dropout = StringDropout(self.config.dropout)
 
-    def __call__(self, x, bias, deterministic):
-        """One layer: states [B, L, D], bias [B, H, L, L]. Returns (states, None): a step of `nn.scan`."""
-        normed = self.self_attention_norm(x)
-        x = x + self.dropout(self.self_attention(normed, normed, bias, deterministic), deterministic)
-        x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x), deterministic), deterministic)
-        return split_rows(x), None
+    def __call__(self, x, biases: Biases, layout: Layout, deterministic: bool):
+        """One layer: states [G, N, D]. Returns (states, None): a step of `nn.scan`."""
+        mixed = self.self_attention.within(self.self_attention_norm(x), biases, layout, deterministic)
+        x = x + self.dropout(mixed, layout, deterministic)
+        hidden = self.feed_forward(self.feed_forward_norm(x), layout, deterministic)
+        return split_rows(x + self.dropout(hidden, layout, deterministic)), None
 
 
 class DecoderLayer(nn.Module):
@@ -93,19 +97,19 @@ class DecoderLayer(nn.Module):
         self.cross_attention = Attention(self.config)
         self.feed_forward_norm = RMSNorm(self.config)
         self.feed_forward = FeedForward(self.config)
-        self.dropout = nn.Dropout(self.config.dropout, broadcast_dims=(-2,))
+        self.dropout = StringDropout(self.config.dropout)
 
-    def __call__(self, x, bias, encoded, encoded_bias, deterministic):
-        """One layer: states [B, L, D], bias [B, H, L, L], encoded [B, S, D], encoded_bias [B, 1, 1, S].
+    def __call__(self, x, biases: Biases, layout: Layout, other: Encoded, deterministic: bool):
+        """One layer: states [G, N, D], which attend to themselves and to their partners among the encoded strings.
 
         Returns (states, None): a step of `nn.scan`.
         """
-        normed = self.self_attention_norm(x)
-        x = x + self.dropout(self.self_attention(normed, normed, bias, deterministic), deterministic)
-        normed = self.cross_attention_norm(x)
-        x = x + self.dropout(self.cross_attention(normed, encoded, encoded_bias, deterministic), deterministic)
-        x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x), deterministic), deterministic)
-        return split_rows(x), None
+        mixed = self.self_attention.within(self.self_attention_norm(x), biases, layout, deterministic)
+        x = x + self.dropout(mixed, layout, deterministic)
+        mixed = self.cross_attention.across(self.cross_attention_norm(x), layout, other, deterministic)
+        x = x + self.dropout(mixed, layout, deterministic)
+        hidden = self.feed_forward(self.feed_forward_norm(x), layout, deterministic)
+        return split_rows(x + self.dropout(hidden, layout, deterministic)), None
 
     def cross_keys_values(self, encoded: Float[Array, "B S D"]):
         """Keys and values [B, H, S, K] of the encoded string: computed once a string, not once a token."""
@@ -155,18 +159,21 @@ class Encoder(nn.Module):
 
     def setup(self):
         self.relative_bias = RelativeBias(self.config, bidirectional=True)
-        self.layers = _scanned(EncoderLayer, self.config, self.config.encoder_layers, inputs=2)
+        self.layers = _scanned(EncoderLayer, self.config, self.config.encoder_layers, inputs=3)
         self.final_norm = RMSNorm(self.config)
-        self.dropout = nn.Dropout(self.config.dropout, broadcast_dims=(-2,))
+        self.dropout = StringDropout(self.config.dropout)
 
-    def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"], deterministic: bool = True):
-        bias = self.relative_bias(x.shape[1], x.shape[1]) + mask_bias(mask)
-        x, _ = self.layers(self.dropout(x, deterministic), bias, deterministic)
-        return self.dropout(self.final_norm(x), deterministic)
+    def __call__(self, x: Float[Array, "G N D"], mask: Bool[Array, "G N"], layout: Layout, deterministic: bool = True):
+        biases = tuple(
+            (self.relative_bias(length, length), mask_bias(part.reshape(-1, length)))
+            for part, (_, length) in zip(layout.cut(mask), layout.blocks)
+        )
+        x, _ = self.layers(self.dropout(x, layout, deterministic), biases, layout, deterministic)
+        return self.dropout(self.final_norm(x), layout, deterministic)
 
 
 class Decoder(nn.Module):
-    """The decoder's stack, from embedded tokens and an encoded string to states."""
+    """The decoder's stack, from embedded tokens and encoded strings to states."""
 
     config: T5Config
 
@@ -174,15 +181,15 @@ class Decoder(nn.Module):
         self.relative_bias = RelativeBias(self.config, bidirectional=False)
         self.layers = _scanned(DecoderLayer, self.config, self.config.decoder_layers, inputs=4)
         self.final_norm = RMSNorm(self.config)
-        self.dropout = nn.Dropout(self.config.dropout, broadcast_dims=(-2,))
+        self.dropout = StringDropout(self.config.dropout)
 
-    def __call__(self, x, encoded, encoded_mask, mask=None, deterministic: bool = True):
-        length = x.shape[1]
-        bias = self.relative_bias(length, length) + causal_bias(length)
+    def __call__(self, x, other: Encoded, layout: Layout, mask=None, deterministic: bool = True):
+        biases = tuple((self.relative_bias(length, length) + causal_bias(length),) for _, length in layout.blocks)
         if mask is not None:
-            bias = bias + mask_bias(mask)
-        x, _ = self.layers(self.dropout(x, deterministic), bias, encoded, mask_bias(encoded_mask), deterministic)
-        return self.dropout(self.final_norm(x), deterministic)
+            hidden = (mask_bias(part.reshape(-1, part.shape[2])) for part in layout.cut(mask))
+            biases = tuple((*bias, more) for bias, more in zip(biases, hidden))
+        x, _ = self.layers(self.dropout(x, layout, deterministic), biases, layout, other, deterministic)
+        return self.dropout(self.final_norm(x), layout, deterministic)
 
 
 class EncoderDecoder(nn.Module):
@@ -203,16 +210,30 @@ class EncoderDecoder(nn.Module):
             self.head = OutputHead(config)
 
     def encode(
-        self, tokens: Int[Array, "B L"], mask: Bool[Array, "B L"], deterministic: bool = True
-    ) -> Float[Array, "B L D"]:
-        """States of every token; those where `mask` is False mean nothing and influence nothing."""
-        return self.encoder(embed(self.embedding, tokens, self.config), mask, deterministic)
+        self,
+        tokens: Int[Array, "G N"],
+        mask: Bool[Array, "G N"],
+        deterministic: bool = True,
+        layout: Layout | None = None,
+    ) -> Float[Array, "G N D"]:
+        """States of every token; those where `mask` is False mean nothing and influence nothing.
+
+        Without a layout these are [B, L] tokens of B strings.
+        """
+        layout = layout or Layout.rectangle(tokens.shape[1])
+        return self.encoder(embed(self.embedding, tokens, self.config), mask, layout, deterministic)
+
+    def decode_blocks(
+        self, tokens: Int[Array, "G N"], other: Encoded, layout: Layout, mask=None, deterministic: bool = True
+    ) -> Float[Array, "G N D"]:
+        """`decode_states` of strings in blocks, each beside its partner among the encoded ones."""
+        return self.decoder(embed(self.embedding, tokens, self.config), other, layout, mask, deterministic)
 
     def decode_states(
         self,
         tokens: Int[Array, "B L"],
-        encoded: Float[Array, "B S D"],
-        encoded_mask: Bool[Array, "B S"],
+        states: Float[Array, "B S D"],
+        states_mask: Bool[Array, "B S"],
         mask: Bool[Array, "B L"] | None = None,
         deterministic: bool = True,
     ) -> Float[Array, "B L D"]:
@@ -221,8 +242,8 @@ class EncoderDecoder(nn.Module):
         `mask` marks the real decoder tokens; it is not needed where the padding is on the right, which no earlier
         position sees.
         """
-        x = embed(self.embedding, tokens, self.config)
-        return self.decoder(x, encoded, encoded_mask, mask, deterministic)
+        other = encoded(states, states_mask, Layout.rectangle(states.shape[1]))
+        return self.decode_blocks(tokens, other, Layout.rectangle(tokens.shape[1]), mask, deterministic)
 
     def logits(self, states: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
         """Unnormalised log-probabilities of the next token, float32, from decoder states."""
@@ -233,18 +254,18 @@ class EncoderDecoder(nn.Module):
     def decode(
         self,
         tokens: Int[Array, "B L"],
-        encoded: Float[Array, "B S D"],
-        encoded_mask: Bool[Array, "B S"],
+        states: Float[Array, "B S D"],
+        states_mask: Bool[Array, "B S"],
         mask: Bool[Array, "B L"] | None = None,
         deterministic: bool = True,
     ) -> Float[Array, "B L V"]:
         """`logits` of `decode_states`."""
-        return self.logits(self.decode_states(tokens, encoded, encoded_mask, mask, deterministic))
+        return self.logits(self.decode_states(tokens, states, states_mask, mask, deterministic))
 
     def __call__(self, source, source_mask, target, deterministic: bool = True) -> Float[Array, "B L V"]:
         """Encode `source` [B, S] and decode the shifted `target` [B, L]; touches every parameter, for `init`."""
-        encoded = self.encode(source, source_mask, deterministic)
-        return self.decode(target, encoded, source_mask, deterministic=deterministic)
+        states = self.encode(source, source_mask, deterministic)
+        return self.decode(target, states, source_mask, deterministic=deterministic)
 
 
 class OutputHead(nn.Module):
@@ -274,11 +295,11 @@ def output_logits(states: Float[Array, "*B D"], kernel: Float[Array, "D V"], con
     return logits.reshape(*states.shape[:-1], kernel.shape[-1])
 
 
-def shift_right(tokens: Int[Array, "B L"], start_id: int | Int[Array, " B"]) -> Int[Array, "B L"]:
+def shift_right(tokens: Int[Array, "*B L"], start_id: int | Int[Array, "*B"]) -> Int[Array, "*B L"]:
     """Decoder input of a target: the start token (one for all, or one a row), then the target less its last token."""
     tokens = jnp.asarray(tokens)
-    start = jnp.broadcast_to(jnp.asarray(start_id, tokens.dtype), tokens.shape[:1])
-    return jnp.concatenate([start[:, None], tokens[:, :-1]], axis=1)
+    start = jnp.broadcast_to(jnp.asarray(start_id, tokens.dtype), tokens.shape[:-1])
+    return jnp.concatenate([start[..., None], tokens[..., :-1]], axis=-1)
 
 
 def parameter_count(config: T5Config) -> int:

@@ -17,6 +17,7 @@ def joint_loss(
     queue: Queue | None = None,
     caption: TokenLoss | None = None,
     generation: TokenLoss | None = None,
+    partner: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """L = w_ga L_ga + w_lm (w_c L_caption + w_g L_generation) + w_haa L_haa, and its terms, unweighted, by name.
 
@@ -27,6 +28,7 @@ def joint_loss(
         aligned: what `AlignmentHeads` gives, for both alignments.
         momentum: text and SMILES embeddings [B, E] of the momentum copy, for the "momentum" form; `queue` likewise.
         caption, generation: `token_loss` of each direction, for the language loss.
+        partner: int32 [G, R], where the SMILES of each text lies in its group; None: at the same place.
     """
     terms: dict[str, jax.Array] = {}
     total = 0.0
@@ -38,7 +40,8 @@ def joint_loss(
             terms[name] = loss.mean
             total += config.language * weight * loss.mean
     if config.hierarchical:
-        parts = hierarchical_alignment(aligned.text, aligned.smiles, aligned.scalars.kappa, molecule, config.duplicates)
+        sides, kappa = (aligned.text, aligned.smiles), aligned.scalars.kappa
+        parts = hierarchical_alignment(*sides, kappa, molecule, config.duplicates, partner=partner)
         terms["hierarchical"] = parts.total
         terms |= {f"hierarchical_{level}": loss for level, loss in enumerate(parts.levels)}
         total += config.hierarchical * parts.total

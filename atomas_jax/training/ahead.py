@@ -81,7 +81,9 @@ def compile_step(experiment: Experiment, topology: str, smiles: int, text: int) 
     def array(*shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, np.int32, sharding=batch_sharding(mesh))
 
-    batch = Batch(array(pairs, smiles), array(pairs, smiles), array(pairs, text), array(pairs))
+    groups = rows * accumulate
+    blocks = [(array(groups, pairs // groups, length),) for length in (smiles, smiles, text)]
+    batch = Batch(*blocks, array(groups, pairs // groups), array(groups, pairs // groups))
     step = make_train_step(
         experiment.model, experiment.objectives, build, Starts(1, 2), shardings(state), accumulate, seed=0
     )

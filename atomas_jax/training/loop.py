@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import jax
 
 from atomas_jax import progress
-from atomas_jax.batching.batches import training_batches
+from atomas_jax.batching.batches import training_batches, training_schedule, usable_rows
 from atomas_jax.batching.configuration import BatchConfig
 from atomas_jax.batching.schedule import Schedule
 from atomas_jax.corpus.prepared import PreparedCorpus
@@ -62,14 +62,16 @@ def train(
     tokenizer = corpus.tokenizer
     starts = Starts(text=tokenizer.text_start_id, smiles=tokenizer.smiles_start_id)
     split = corpus.split("train")
-    schedule = Schedule(split, batches, training.seed)
+    schedule = training_schedule(split, batches, training.seed)
+    sharding = batch_sharding(mesh)
+    groups = training.accumulate * MeshShape.parse(training.mesh, len(jax.devices())).rows
     transformation = optimizers.build(optimizer, training.steps)
     abstract, make = sharded_state(mesh, model, lambda: make_state(model, objectives, transformation, training.seed))
     validation = None
     if "validation" in corpus.splits and len(corpus.split("validation")):
         step_function = make_validation_step(model, objectives, starts, mesh)
         held_out = corpus.split("validation")
-        validation = Validation(held_out, step_function, batches, training.validation_pairs, batch_sharding(mesh))
+        validation = Validation(held_out, step_function, batches, training.validation_pairs, sharding, groups)
     with ExitStack() as leaving:
         leaving.enter_context(jax.set_mesh(mesh))
         checkpoints = leaving.enter_context(Checkpoints(run, training.keep, training.best))
@@ -90,10 +92,9 @@ def train(
             lost = ", ".join(map(str, damaged))
             bar.print(f"checkpoint {lost} is damaged: going on from {start}")
             log.write(start, "event", {"damaged_checkpoints": lost})
-        sharding = batch_sharding(mesh)
-        held = rows_here(sharding, batches.pairs)
-        stream = training_batches(split, schedule, batches, training.seed, start, training.steps, held)
-        placed = (place_rows(batch, sharding, batches.pairs, held) for batch in stream)
+        held = rows_here(sharding, groups)
+        stream = training_batches(split, schedule, batches, training.seed, start, training.steps, groups, held)
+        placed = (place_rows(batch, sharding, groups, held) for batch in stream)
         return loop.run(state, start, placed, step, bar, stopping)
 
 
@@ -213,10 +214,10 @@ def check(
             f"batches.pairs = {batches.pairs} is not divisible by training.accumulate x devices that split the pairs = "
             f"{training.accumulate} x {shards}"
         )
-    Schedule(corpus.split("train"), batches, training.seed)
+    training_schedule(corpus.split("train"), batches, training.seed).check_groups(training.accumulate * shards)
     if "validation" in corpus.splits:
         held_out = corpus.split("validation")
-        if len(held_out) and not (held_out.smiles_length <= batches.max_smiles).any():
+        if len(held_out) and not len(usable_rows(held_out, batches)):
             raise UserError(f"no validation pair has at most batches.max_smiles = {batches.max_smiles} SMILES tokens")
     names = metric_names(objectives, len(model.alignment.ratios) + 1)
     if training.best not in names:
@@ -224,10 +225,12 @@ def check(
 
 
 def _summary(schedule: Schedule, split, batches: BatchConfig, start: int) -> str:
-    shapes = " ".join(f"{shape.smiles}x{shape.text}" for shape in schedule.shapes)
-    left = f", {schedule.left_out:,} too long left out" if schedule.left_out else ""
+    blocks = lambda side: " ".join(f"{block.strings}x{block.length}" for block in side)  # noqa: E731
+    left_out = len(split) - len(schedule.rows)
+    left = f", {left_out:,} too long left out" if left_out else ""
     resumed = f", resumed at step {start:,}" if start else ""
     return (
         f"{len(split):,} pairs{left}; {schedule.steps_per_epoch:,} steps of {batches.pairs} pairs an epoch; "
-        f"{schedule.real_tokens:.0%} of the tokens are real; shapes (SMILES x text) {shapes}{resumed}"
+        f"{schedule.real_tokens:.0%} of the tokens are real (a batch is SMILES {blocks(schedule.smiles)}, "
+        f"texts {blocks(schedule.text)}){resumed}"
     )

@@ -1,6 +1,6 @@
 """The training step and the validation step: pure functions of state and batch, jitted once a batch shape."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -10,8 +10,9 @@ import optax
 from jax.sharding import Mesh
 
 from atomas_jax.batching.batches import Batch
-from atomas_jax.model.atomas import Atomas, Outputs, Starts, head_kernel, head_logits
+from atomas_jax.model.atomas import Atomas, Outputs, Starts, beside_texts, head_kernel, head_logits
 from atomas_jax.model.configuration import ModelConfig
+from atomas_jax.model.layout import join
 from atomas_jax.objectives.configuration import ObjectiveConfig
 from atomas_jax.objectives.contrast import Queue, enqueue
 from atomas_jax.objectives.language import TokenLoss, token_loss_of_states
@@ -48,15 +49,16 @@ def make_train_step(
         average = optax.incremental_update(state.params, state.average, 1 - objectives.momentum)
         momentum = None
         if objectives.uses_queue:
-            embed = lambda modality, tokens: network.apply({"params": average}, modality, tokens, method="embed")  # noqa: E731
-            momentum = (embed("text", batch.text), embed("smiles", batch.smiles))
+            embed = lambda *strings: network.apply({"params": average}, *strings, method="embed_blocks")  # noqa: E731
+            momentum = (embed("text", batch.text), beside_texts(embed("smiles", batch.smiles), batch.partner))
 
         def loss(params, part: Batch, momentum, queue: Queue | None, key):
             outputs = run(network, params, part, objectives, starts, key)
             caption, generation = language_losses(model, params, objectives, outputs, part)
             return joint_loss(
-                objectives, part.molecule, outputs.aligned, momentum, queue,
+                objectives, part.molecule.reshape(-1), outputs.aligned, momentum, queue,
                 share(caption, batch.text, accumulate), share(generation, batch.target_smiles, accumulate),
+                part.partner,
             )  # fmt: skip
 
         key = jax.random.fold_in(dropout, state.step)
@@ -64,7 +66,7 @@ def make_train_step(
         norm = optax.global_norm(gradients)
         sound = jnp.isfinite(total) & jnp.isfinite(norm)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
-        queue = enqueue(state.queue, *momentum, batch.molecule) if objectives.uses_queue else None
+        queue = enqueue(state.queue, *momentum, batch.molecule.reshape(-1)) if objectives.uses_queue else None
         new = (optax.apply_updates(state.params, updates), average, optimizer_state, queue)
         old = (state.params, state.average, state.optimizer, state.queue)
         kept = jax.tree.map(lambda a, b: jnp.where(sound, a, b), new, old)
@@ -77,14 +79,18 @@ def make_train_step(
 
 
 def accumulated(loss, params, batch: Batch, momentum, queue, key, parts: int):
-    """Gradient, total and terms of a loss, the mean over `parts` equal parts of the batch taken one after another."""
+    """Gradient, total and terms of a loss, the mean over `parts` equal parts of the batch taken one after another:
+    each some of its groups."""
     gradient = jax.value_and_grad(loss, has_aux=True)
     if parts == 1:
         (total, terms), gradients = gradient(params, batch, momentum, queue, key)
         return gradients, total, terms
 
-    def split(array):  # rows of a part lie `parts` apart, so that a sharded batch stays spread over the devices
-        return array.reshape(-1, parts, *array.shape[1:]).swapaxes(0, 1)
+    groups = batch.partner.shape[0]
+
+    def split(array):  # groups of a part lie `parts` apart, so that a sharded batch stays spread over the devices
+        by_group = array.reshape(groups // parts, parts, -1, *array.shape[1:]).swapaxes(0, 1)
+        return by_group.reshape(parts, -1, *array.shape[1:])
 
     def one(part):
         index, rows, momentum_rows = part
@@ -101,7 +107,7 @@ def accumulated(loss, params, batch: Batch, momentum, queue, key, parts: int):
 def run(network: Atomas, params, batch: Batch, objectives: ObjectiveConfig, starts: Starts, key=None) -> Outputs:
     """The model on a batch, only the parts with a weight; with dropout when there is a key."""
     return network.apply(
-        {"params": params}, batch.smiles, batch.target_smiles, batch.text, starts,
+        {"params": params}, batch.smiles, batch.target_smiles, batch.text, batch.partner, starts,
         deterministic=key is None,
         caption=objectives.language * objectives.caption > 0,
         generation=objectives.language * objectives.generation > 0,
@@ -116,9 +122,10 @@ def language_losses(
     """Token losses of captioning and of generation; None where the direction is switched off."""
     kernel = head_kernel(params, model)
 
-    def one(states, targets):
+    def one(states, blocks):
         if states is None:
             return None
+        targets = join(blocks)
         return token_loss_of_states(
             partial(head_logits, config=model), kernel, states, targets, targets != 0,
             objectives.label_smoothing, objectives.z_loss,
@@ -127,16 +134,17 @@ def language_losses(
     return one(outputs.caption, batch.text), one(outputs.generation, batch.target_smiles)
 
 
-def share(loss: TokenLoss | None, targets: jax.Array, parts: int) -> TokenLoss | None:
+def share(loss: TokenLoss | None, targets: Sequence[jax.Array], parts: int) -> TokenLoss | None:
     """A part's loss with the count a part has on average, so that the mean of the parts is the mean over all tokens."""
-    return loss and loss._replace(count=(targets != 0).sum() / parts)
+    return loss and loss._replace(count=sum((block != 0).sum() for block in targets) / parts)
 
 
 def make_validation_step(model: ModelConfig, objectives: ObjectiveConfig, starts: Starts, mesh: Mesh):
     """The jitted (params, batch) -> (losses by name as (sum, weight), text embeddings, SMILES embeddings).
 
     No dropout. Language losses are token sums; alignment terms are in-batch means weighted by real rows, the global
-    one in its "softmax" form (a queue belongs to training). Results are whole on every device of the mesh.
+    one in its "softmax" form (a queue belongs to training). Embeddings [G * R, E] lie as the texts do. Results are whole
+    on every device of the mesh.
     """
     network = Atomas(model)
     objectives = replace(objectives, global_form="softmax", label_smoothing=0.0, z_loss=0.0)
@@ -152,7 +160,8 @@ def make_validation_step(model: ModelConfig, objectives: ObjectiveConfig, starts
         rows = (batch.molecule >= 0).sum()
         embeddings = None
         if outputs.aligned is not None:
-            _, terms = joint_loss(alignments, batch.molecule, outputs.aligned)
+            molecule = batch.molecule.reshape(-1)
+            _, terms = joint_loss(alignments, molecule, outputs.aligned, partner=batch.partner)
             losses |= {name: (value * rows, rows) for name, value in terms.items()}
             embeddings = (outputs.aligned.text.embedding, outputs.aligned.smiles.embedding)
         return losses, embeddings

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from atomas_jax.batching.batches import validation_batches
+from atomas_jax.batching.batches import usable_rows, validation_batches
 from atomas_jax.batching.configuration import BatchConfig
+from atomas_jax.batching.schedule import EMPTY
 from atomas_jax.corpus.prepared import Split
 from atomas_jax.evaluation.ranking import rank_embeddings
 from atomas_jax.objectives.configuration import ObjectiveConfig
@@ -30,11 +31,11 @@ def metric_names(objectives: ObjectiveConfig, levels: int) -> list[str]:
 class Validation:
     """Validation on the first `pairs` usable rows of a split, always the same ones."""
 
-    def __init__(self, split: Split, step: Callable, config: BatchConfig, pairs: int, sharding):
-        usable = np.flatnonzero(split.smiles_length <= config.max_smiles)
-        self.rows = usable[:pairs]
-        self._split, self._step, self._config, self._sharding = split, step, config, sharding
-        self._held = rows_here(sharding, config.pairs)
+    def __init__(self, split: Split, step: Callable, config: BatchConfig, pairs: int, sharding, groups: int):
+        self.rows = usable_rows(split, config)[:pairs]
+        self._split, self._step, self._config = split, step, config
+        self._sharding, self._groups = sharding, groups
+        self._held = rows_here(sharding, groups)
 
     def __call__(self, params) -> dict[str, float]:
         """Metrics by name.
@@ -46,16 +47,17 @@ class Validation:
         """
         sums, weights = defaultdict(float), defaultdict(float)
         rows, texts, molecules = [], [], []
-        for chosen, batch in validation_batches(self._split, self._config, self.rows, self._held):
-            batch = place_rows(batch, self._sharding, self._config.pairs, self._held)
+        for chosen, batch in validation_batches(self._split, self._config, self.rows, self._groups, self._held):
+            batch = place_rows(batch, self._sharding, self._groups, self._held)
             losses, embeddings = jax.device_get(self._step(params, batch))
             for name, (total, weight) in losses.items():
                 sums[name] += float(total)
                 weights[name] += float(weight)
             if embeddings is not None:
-                rows.extend(chosen)
-                texts.append(embeddings[0][: len(chosen)])
-                molecules.append(embeddings[1][: len(chosen)])
+                real = chosen != EMPTY
+                rows.extend(chosen[real])
+                texts.append(embeddings[0][real])
+                molecules.append(embeddings[1][real])
         metrics = {name: total / max(weights[name], 1.0) for name, total in sums.items()}
         if parts := [metrics[name] for name in ("caption", "generation") if name in metrics]:
             metrics["language"] = sum(parts)
