@@ -18,6 +18,9 @@ from atomas_jax.model.polymerisation import MASKED_LOGIT, Polymerisation, projec
 Modality = Literal["text", "smiles"]
 TAU_BOUNDS = (0.001, 0.5)
 TAU_START = 0.07
+BLOCKS = (3, 1)
+"""Blocks of lengths that tokens keep, and that the levels above keep: the alignments are little work in many small
+steps, so what finer blocks would save they would cost to compile."""
 
 
 class Level(NamedTuple):
@@ -115,14 +118,18 @@ class SideHeads(nn.Module):
         self.weight = [WeightHead(self.dtype) for _ in range(len(ratios) + 1)]
 
     def __call__(self, states: jax.Array, mask: jax.Array, layout: Layout) -> Side:
-        levels, tokens, here, laid = [], jnp.where(mask[:, :, None], states, 0), mask, layout
+        levels, most = [], BLOCKS[0]
+        embedding = self.embed(states, mask, layout)
+        states = jnp.where(mask[:, :, None], states, 0)
         for weight, polymerise in zip(self.weight, (*self.polymerisation, None)):
-            omega = weight(tokens, here, laid)
-            above = polymerise(tokens, here, laid) if polymerise else None
-            levels.append(Level(tokens, here, omega, above.assignment if above else None, laid))
+            coarser = layout.coarser(most)
+            tokens, mask, layout = layout.relaid(states, coarser), layout.relaid(mask, coarser), coarser
+            omega = weight(tokens, mask, layout)
+            above = polymerise(tokens, mask, layout) if polymerise else None
+            levels.append(Level(tokens, mask, omega, above.assignment if above else None, layout))
             if above:
-                tokens, here, laid = above.tokens, above.mask, above.layout
-        return Side(self.embed(states, mask, layout), tuple(levels))
+                states, mask, layout, most = above.tokens, above.mask, above.layout, BLOCKS[1]
+        return Side(embedding, tuple(levels))
 
     def embed(self, states: jax.Array, mask: jax.Array, layout: Layout) -> jax.Array:
         return self.global_head(states, mask, layout)

@@ -75,11 +75,34 @@ class Layout:
                   for part, (_, length) in zip(parts, self.blocks)]  # fmt: skip
         return join(shaped)
 
+    def coarser(self, most: int) -> "Layout":
+        """At most so many blocks: neighbours are joined, those first that cost the least padding."""
+        blocks = list(self.blocks)
+        while len(blocks) > most:
+            longest = [max(one[1], other[1]) for one, other in zip(blocks, blocks[1:])]
+            prices = [
+                sum(rows * (length - own) for rows, own in blocks[at : at + 2]) for at, length in enumerate(longest)
+            ]
+            at = prices.index(min(prices))
+            blocks[at : at + 2] = [(blocks[at][0] + blocks[at + 1][0], longest[at])]
+        return Layout(tuple(blocks))
+
+    def relaid(self, x: jax.Array, coarser: "Layout") -> jax.Array:
+        """[G, N, ...] -> the same strings in a `coarser` layout, filled with zeros."""
+        if coarser == self:
+            return x
+        ends = [start + rows for (start, _), (rows, _) in zip(coarser.starts, coarser.blocks)]
+        joined = [[] for _ in ends]
+        for (start, _), part in zip(self.starts, self.cut(x)):
+            at = next(at for at, end in enumerate(ends) if start < end)
+            more = ((0, 0), (0, 0), (0, coarser.blocks[at][1] - part.shape[2]), *[(0, 0)] * (x.ndim - 2))
+            joined[at].append(jnp.pad(part, more))
+        return join([jnp.concatenate(parts, axis=1) for parts in joined])
+
     def padded(self, x: jax.Array) -> jax.Array:
         """[G, N, ...] -> [G, R, longest, ...], the shorter blocks filled with zeros."""
-        more = [(0, 0)] * (x.ndim - 2)
-        parts = [jnp.pad(part, ((0, 0), (0, 0), (0, self.longest - part.shape[2]), *more)) for part in self.cut(x)]
-        return jnp.concatenate(parts, axis=1)
+        whole = self.coarser(1)
+        return whole.cut(self.relaid(x, whole))[0]
 
 
 def join(blocks: Sequence[jax.Array]) -> jax.Array:

@@ -2,8 +2,9 @@
 
 Dimension letters: B batch, L length (of the decoder's side where both occur), S length of the encoded string, D width,
 H heads, K head width, F feed-forward, V vocabulary. Strings may also come in blocks of their own lengths (`layout`): G
-groups of N tokens, R strings of a group; a plain batch is B groups of one string. Parameters are float32, activations `config.dtype`; norms, softmax
-and logits are computed in float32. Parameter tree (every leaf under `layers` has a leading layer axis):
+groups of N tokens, R strings of a group; a plain batch is B groups of one string. Parameters are float32, activations
+`config.dtype`; norms, softmax and logits are computed in float32. Parameter tree (every leaf under `layers` has a
+leading layer axis):
 
     embedding [V, D]                head/kernel [D, V] (v1.1 only)
     encoder | decoder /

@@ -143,8 +143,8 @@ def make_validation_step(model: ModelConfig, objectives: ObjectiveConfig, starts
     """The jitted (params, batch) -> (losses by name as (sum, weight), text embeddings, SMILES embeddings).
 
     No dropout. Language losses are token sums; alignment terms are in-batch means weighted by real rows, the global
-    one in its "softmax" form (a queue belongs to training). Embeddings [G * R, E] lie as the texts do. Results are whole
-    on every device of the mesh.
+    one in its "softmax" form (a queue belongs to training). Embeddings are [G * R, E] and lie as the texts do. Results
+    are whole on every device of the mesh.
     """
     network = Atomas(model)
     objectives = replace(objectives, global_form="softmax", label_smoothing=0.0, z_loss=0.0)
