@@ -11,7 +11,7 @@ Letters: G groups, R strings of a group, N padded tokens of a group, n strings o
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +79,7 @@ class Layout:
         """At most so many blocks: neighbours are joined, those first that cost the least padding."""
         blocks = list(self.blocks)
         while len(blocks) > most:
-            longest = [max(one[1], other[1]) for one, other in zip(blocks, blocks[1:])]
+            longest = [max(one[1], other[1]) for one, other in pairwise(blocks)]
             prices = [
                 sum(rows * (length - own) for rows, own in blocks[at : at + 2]) for at, length in enumerate(longest)
             ]
