@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 
-.PHONY: quickstart test test-all lint clean bench-evaluation bench-decode
+.PHONY: quickstart test test-all lint clean bench bench-evaluation bench-decode
 
 quickstart: $(VENV)/.run
 	$(BIN)/atomas run experiments/quickstart.py --run $(RUN)
@@ -15,6 +15,9 @@ test: $(VENV)/.test
 
 test-all: $(VENV)/.test
 	$(BIN)/python -m pytest -m ""
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks
 
 bench-decode: $(VENV)/.test
 	$(BIN)/python -m benchmarks.decoding --out benchmarks/decoding.json

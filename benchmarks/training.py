@@ -32,28 +32,7 @@ from atomas_jax.training.configuration import OptimizerConfig
 from atomas_jax.training.partitioning import MeshShape, batch_sharding, make_mesh
 from atomas_jax.training.state import make_state, sharded_state, shardings
 from atomas_jax.training.step import make_train_step
-
-
-class RandomPairs:
-    """Pairs of random tokens with the face of `corpus.prepared.Split`."""
-
-    def __init__(self, rows: int, vocabulary: int, seed: int = 0):
-        generator = np.random.default_rng(seed)
-        smiles = np.clip(generator.lognormal(np.log(49), 0.62, rows), 5, 256).astype(int)
-        text = np.clip(generator.lognormal(np.log(142), 0.43, rows), 20, 256).astype(int)
-        self._smiles = [generator.integers(3, vocabulary, length).astype(np.int32) for length in smiles]
-        self._text = [generator.integers(3, vocabulary, length).astype(np.int32) for length in text]
-        self.smiles_length, self.text_length = smiles.astype(np.int32), text.astype(np.int32)
-        self.molecule, self.spellings = np.arange(rows, dtype=np.int32), np.ones(rows, np.int32)
-
-    def __len__(self) -> int:
-        return len(self._text)
-
-    def smiles_tokens(self, row: int, spelling: int = 0) -> np.ndarray:
-        return self._smiles[row]
-
-    def text_tokens(self, row: int) -> np.ndarray:
-        return self._text[row]
+from benchmarks.random_pairs import RandomPairs
 
 
 def taking_turns(runs: dict, batches: list[Batch], rounds: int = 2) -> dict[str, list[float]]:
