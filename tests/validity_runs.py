@@ -50,7 +50,7 @@ def drawn(constraint, key, logits, rows, length):
 
     def step(carried, position):
         state, done = carried
-        allowed = constraint.allowed(state, length - position)
+        allowed = constraint.allowed(state, length - position)[:, : len(logits)]
         possible = jnp.where(allowed, logits, -jnp.inf)
         token = jax.random.categorical(jax.random.fold_in(key, position), possible)
         token = jnp.where(done, 0, token)

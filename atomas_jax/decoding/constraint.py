@@ -24,7 +24,8 @@ class Constraint(Protocol):
         ...
 
     def allowed(self, state: State, remaining: Int[Array, ""]) -> Bool[Array, "R V"]:
-        """Tokens that may come next, where `remaining` tokens may still be written, the end token counted."""
+        """Tokens that may come next, where `remaining` tokens may still be written, the end token counted. As many as
+        the constraint knows of, the model's vocabulary or not."""
         ...
 
     def advance(self, state: State, tokens: Int[Array, " R"]) -> State:
@@ -45,8 +46,11 @@ def permitted(rules: Rules, state: State, position: Int[Array, ""], max_length: 
     allowed = rules.allowed[None]
     if rules.constraint is not None:
         known = rules.constraint.allowed(state, max_length - position)
-        # a model's vocabulary may be rounded up beyond the tokenizer's, which is all that a constraint knows
-        allowed = allowed & jnp.pad(known, ((0, 0), (0, allowed.shape[-1] - known.shape[-1])))
+        # a model's vocabulary may be rounded up beyond what a constraint knows, or less than that; padding by nothing
+        # matters: on CPU a padded mask makes the drawing of tokens ten times slower
+        if (missing := allowed.shape[-1] - known.shape[-1]) > 0:
+            known = jnp.pad(known, ((0, 0), (0, missing)))
+        allowed = allowed & known[:, : allowed.shape[-1]]
     if rules.prefix is not None:
         places = rules.prefix.shape[0]
         demanded = jax.lax.dynamic_index_in_dim(rules.prefix, jnp.minimum(position, places - 1), keepdims=False)

@@ -58,7 +58,7 @@ class Validity:
 
     def allowed(self, state: State, remaining: Int[Array, ""]) -> Bool[Array, "R V"]:
         words = jax.vmap(allowed_words, in_axes=(None, None, 0, None))(self.tables, self.sets, state, remaining)
-        return spread(self.sets, words, len(self.tables.token_class))
+        return spread(self.sets, words)
 
     def advance(self, state: State, tokens: Int[Array, " R"]) -> State:
         return jax.vmap(advance_row, in_axes=(None, 0, 0))(self.tables, state, self.tables.token_class[tokens])

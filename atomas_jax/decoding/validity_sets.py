@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from atomas_jax.decoding import validity_tables as kinds
 from atomas_jax.decoding.valence import UNLIMITED
@@ -41,8 +41,8 @@ double, triple, quadruple), then digits inside brackets."""
 class Sets:
     """V vocabulary, W words that hold tokens of SMILES, G kinds of atoms."""
 
-    place: Int[Array, " words"]
-    """Where each word of the vocabulary is among the W; W where it is left out."""
+    place: Float[Array, "4*W V/8"]
+    """1 where a byte of the W words is that of the vocabulary, else 0."""
     atoms: UInt32[Array, "F W"]
     """Atoms, and symbols inside brackets, that may follow: by outlook, order of the bond, and whether a metal binds."""
     sums: Int[Array, "outlooks G"]
@@ -69,11 +69,16 @@ class Sets:
     end: UInt32[Array, " W"]
 
 
-def spread(sets: Sets, words: UInt32[Array, "R W"], vocabulary: int) -> Bool[Array, "R V"]:
-    """One flag a token."""
-    whole = jnp.pad(words, ((0, 0), (0, 1)))[:, sets.place]
-    flags = whole[:, :, None] >> jnp.arange(32, dtype=jnp.uint32) & 1 > 0
-    return flags.reshape(len(words), -1)[:, :vocabulary]
+def spread(sets: Sets, words: UInt32[Array, "R W"]) -> Bool[Array, "R V"]:
+    """One flag a token, of the vocabulary rounded up to 128.
+
+    A matrix product puts the bytes where they belong, for XLA fuses a gather into whatever reads the flags, where it
+    costs more than all the rest; a byte is exact in any precision.
+    """
+    octets = words[:, :, None] >> jnp.arange(0, 32, 8, dtype=jnp.uint32) & 255
+    whole = octets.reshape(len(words), -1).astype(jnp.float32) @ sets.place
+    flags = whole.astype(jnp.int32)[:, :, None] >> jnp.arange(8) & 1 > 0
+    return flags.reshape(len(words), -1)
 
 
 def outlook(may, with_ring, with_cover, forced, exposed) -> Int[Array, ""]:
@@ -94,7 +99,7 @@ def sets(tables: Tables) -> Sets:
     meaning = {name: getattr(t, name)[t.token_class] for name in ("kind", "value", "hydrogens", "inner")}
     kind, value, inner = meaning["kind"], meaning["value"], meaning["inner"]
     used = _words(kind != kinds.NEVER) != 0
-    place = np.where(used, np.cumsum(used) - 1, used.sum()).astype(np.int32)
+    place = np.kron(np.eye(len(used))[used], np.eye(4)).astype(np.float32)
 
     def words(flags) -> np.ndarray:
         return _words(flags)[..., used]
@@ -134,7 +139,7 @@ def sets(tables: Tables) -> Sets:
 
 def _words(flags: np.ndarray) -> np.ndarray:
     """Flags [..., V] as bits of numbers [..., V / 32]."""
-    padded = np.pad(flags, [(0, 0)] * (flags.ndim - 1) + [(0, -flags.shape[-1] % 32)])
+    padded = np.pad(flags, [(0, 0)] * (flags.ndim - 1) + [(0, -flags.shape[-1] % 128)])
     return np.packbits(padded, axis=-1, bitorder="little").view("<u4").astype(np.uint32)
 
 
