@@ -126,7 +126,7 @@ def attend(
     queries: Float[Array, "B H Q K"],
     keys: Float[Array, "B H S K"],
     values: Float[Array, "B H S K"],
-    biases: tuple[Float[Array, "#B #H #Q S"], ...],
+    *biases: Float[Array, "#B #H #Q S"],
     dropout=lambda weights: weights,
 ) -> Float[Array, "B H Q K"]:
     """Softmax attention with additive biases: logits and softmax in float32, result in the type of `values`.
@@ -165,22 +165,6 @@ class Attention(nn.Module):
         length = projected.shape[-2]
         return projected.reshape(-1, length, self.config.num_heads, self.config.d_kv).transpose(0, 2, 1, 3)
 
-    def keys_values(self, source: Float[Array, "B S D"]) -> tuple[Float[Array, "B H S K"], Float[Array, "B H S K"]]:
-        """Keys and values of `source`, ready for `attend_to`; what a decoding cache holds."""
-        return self._split(self.key(source)), self._split(self.value(source))
-
-    def attend_to(
-        self,
-        x: Float[Array, "B Q D"],
-        keys: Float[Array, "B H S K"],
-        values: Float[Array, "B H S K"],
-        bias: Float[Array, "#B #H #Q S"],
-        deterministic: bool = True,
-    ) -> Float[Array, "B Q D"]:
-        """The states `x` attend to given keys and values."""
-        mixed = self._mixed(self.query(x), keys, values, (bias,), deterministic)
-        return self.out(mixed.reshape(*x.shape[:2], -1))
-
     def within(self, x: Float[Array, "G N D"], biases: Biases, layout: Layout, deterministic: bool = True):
         """The tokens of each string attend to one another; `biases` of each block. [G, N, D]."""
         parts = zip(*(layout.cut(project(x)) for project in (self.query, self.key, self.value)), biases)
@@ -209,5 +193,5 @@ class Attention(nn.Module):
     def _mixed(self, queries, keys, values, biases, deterministic):
         """Values [*B, Q, H*K] mixed for projected queries of that shape; keys and values [B, H, S, K]."""
         drop = lambda weights: self.dropout(weights, deterministic)  # noqa: E731
-        mixed = attend(self._split(queries), keys, values, biases, drop)
+        mixed = attend(self._split(queries), keys, values, *biases, dropout=drop)
         return mixed.transpose(0, 2, 1, 3).reshape(queries.shape)

@@ -112,28 +112,6 @@ class DecoderLayer(nn.Module):
         hidden = self.feed_forward(self.feed_forward_norm(x), layout, deterministic)
         return split_rows(x + self.dropout(hidden, layout, deterministic)), None
 
-    def cross_keys_values(self, encoded: Float[Array, "B S D"]):
-        """Keys and values [B, H, S, K] of the encoded string: computed once a string, not once a token."""
-        return self.cross_attention.keys_values(encoded)
-
-    def step(self, x, keys, values, position, bias, cross_keys, cross_values, cross_bias):
-        """One position of N continuations of each of B strings, without dropout.
-
-        x [B*N, 1, D]; keys, values [B*N, H, P, K] with a place for each of P positions, this one's is written; bias
-        [1, H, 1, P] hides the places not yet written; cross_keys, cross_values [B, H, S, K] are shared by the N
-        continuations of a string, which stand where queries stand. Returns (x, keys, values).
-        """
-        normed = self.self_attention_norm(x)
-        new_keys, new_values = self.self_attention.keys_values(normed)
-        at = (0, 0, position, 0)
-        keys = jax.lax.dynamic_update_slice(keys, new_keys.astype(keys.dtype), at)
-        values = jax.lax.dynamic_update_slice(values, new_values.astype(values.dtype), at)
-        x = x + self.self_attention.attend_to(normed, keys, values, bias)
-        normed = self.cross_attention_norm(x).reshape(cross_keys.shape[0], -1, x.shape[-1])
-        mixed = self.cross_attention.attend_to(normed, cross_keys, cross_values, cross_bias)
-        x = x + mixed.reshape(x.shape)
-        return x + self.feed_forward(self.feed_forward_norm(x)), keys, values
-
 
 def _scanned(layer: type[nn.Module], config: T5Config, layers: int, inputs: int) -> nn.Module:
     """`layers` copies of a layer in one `lax.scan`: parameters stacked on a leading axis, compiled once.
