@@ -34,6 +34,7 @@ REAL = [
     "C1CC[N+]1=c1ccc2c(C)c3ccccc3oc-2c1",  # a bond that is right for a ring closure alone
     "c1c(cc(c2c(cc(-c3cc(OC)c(c(c3)OC)[O-])oc21)=O)O)O",  # many ways to place its double bonds
     "C(C" * 27 + ")" * 27,
+    "c1c(n(" + "C(" * 20 + "c2ccccc2" + ")C" * 20 + ")cc1)C",  # waits for its rings while branches are deep
 ]
 IMPOSSIBLE = [
     "C1CC",

@@ -65,7 +65,7 @@ class Bond(NamedTuple):
 def allowed_words(t: Tables, sets: Sets, s: State, remaining) -> UInt32[Array, " W"]:
     """The set of tokens that may follow, of one row."""
     depth, s = s.depth, windowed(s)
-    p = survey(t, s)
+    p = survey(t, s, depth > s.depth)
     marks = jnp.asarray(_BONDS)
     one = jnp.ones(1, jnp.int32)
     on = leaving(

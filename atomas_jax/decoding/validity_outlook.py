@@ -93,23 +93,24 @@ class Path:
 def windowed(s: State) -> State:
     """The state with its `WINDOW` innermost branch points alone; of those further out, nothing is checked."""
     outer = jnp.maximum(s.depth - WINDOW, 0)
+    naked = jax.lax.dynamic_slice(s.naked, (outer,), (WINDOW + 1,))
     return replace(
         s,
         stack=jax.lax.dynamic_slice(s.stack, (outer,), (WINDOW,)),
-        naked=jax.lax.dynamic_slice(s.naked, (outer,), (WINDOW + 1,)),
+        naked=naked.at[0].set(naked[0] & (outer == 0)),  # the rings that it waits for are further out
         depth=s.depth - outer,
     )
 
 
-def survey(t: Tables, s: State) -> Path:
-    """The path of a `windowed` row."""
+def survey(t: Tables, s: State, is_cut: Bool[Array, ""]) -> Path:
+    """The path of a `windowed` row; `is_cut` where it has branch points further out."""
     here = atom_at(t.free, s, jnp.maximum(s.current, 0))
     top = (s.depth > 0) & (s.stack[jnp.maximum(s.depth - 1, 0)] == s.current)
     level = s.depth - top
     is_open = s.ring_atom >= 0
     rings = jnp.sum(is_open)
     ring_count = jnp.sum(is_open[None] & (s.ring_atom[None] <= s.stack[:, None]), axis=1)
-    before = jnp.concatenate([jnp.zeros(1, ring_count.dtype), ring_count[:-1]])
+    before = jnp.concatenate([jnp.where(is_cut, ring_count[:1], 0), ring_count[:-1]])
     points = atom_at(t.free, s, jnp.maximum(s.stack, 0))
     forced = bits(ring_count > before) | bits(s.naked[:-1])
     rules = branch_point(t, points.kind, points.total)
