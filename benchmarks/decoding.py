@@ -69,9 +69,9 @@ def main(arguments: list[str] | None = None) -> None:
             settings = replace(ways[name], max_length=length)
             ours, tokens = _best(partial(_ours, params, config, inputs, settings, task), options.repeats)
             row = {"batch": batch, "way": name, "ours": batch / ours, "tokens": float(np.mean([*map(len, tokens)]))}
-            steps = max(map(len, tokens))
-            # Below this no step can go: every step reads the decoder's weights once.
-            row["of_floor"] = steps * weight_bytes / bandwidth / ours
+            # less than reading all this once no search can take
+            read = _bytes_read(config, batch, settings, max(map(len, tokens)), max(map(len, inputs)))
+            row |= {"bytes_read": read, "of_floor": read / bandwidth / ours}
             if not options.no_huggingface:
                 theirs, expected = _best(partial(_theirs, model, inputs, settings, task), options.repeats)
                 row |= {"huggingface": batch / theirs, "ratio": theirs / ours}
@@ -113,7 +113,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _models(config: T5Config, dtype: str, params: dict | None):
-    """A Hugging Face model, on the GPU where there is one, and the same parameters for ours; random where None."""
+    """A Hugging Face model, on the GPU where there is one, and the same parameters for ours, those of the decoder laid
+    out for it, as a loaded model keeps them; random where None."""
     import torch
     import transformers
 
@@ -130,7 +131,8 @@ def _models(config: T5Config, dtype: str, params: dict | None):
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(torch.tensor(state[name]))
-    return model.to(device, getattr(torch, dtype)), jax.device_put(params, jax.devices()[0])
+    params = jax.device_put(params, jax.devices()[0])
+    return model.to(device, getattr(torch, dtype)), (params, decoder_weights(params, config))
 
 
 def _ours(params, config: T5Config, inputs, settings: DecodingConfig, task: Task) -> list[list[int]]:
@@ -141,9 +143,10 @@ def _ours(params, config: T5Config, inputs, settings: DecodingConfig, task: Task
 def _written(
     params, config: T5Config, inputs, settings: DecodingConfig, start_id: int, allowed, constraint=None
 ) -> list[list[int]]:
+    params, weights = params
     written = generate(
         params, config, inputs, settings,
-        start_id=start_id, allowed=allowed, constraint=constraint, batch_size=len(inputs),
+        start_id=start_id, weights=weights, allowed=allowed, constraint=constraint, batch_size=len(inputs),
     )  # fmt: skip
     return [result.tokens[0] for result in written]
 
@@ -224,6 +227,15 @@ def _step_bytes(config: T5Config) -> int:
     layer = config.d_model * (6 * inner + matrices * config.d_ff)
     numbers = config.decoder_layers * layer + config.d_model * config.vocab_size
     return numbers * np.dtype(jax.numpy.dtype(config.dtype)).itemsize
+
+
+def _bytes_read(config: T5Config, batch: int, settings: DecodingConfig, steps: int, source: int) -> int:
+    """Bytes that all steps read at the least: weights once a step, keys and values of the encoded string once an input
+    and step, those of the tokens written so far once a row and step."""
+    position = 2 * config.decoder_layers * config.num_heads * config.d_kv
+    position *= np.dtype(jax.numpy.dtype(config.dtype)).itemsize
+    written = batch * settings.continuations * position * steps * (steps + 1) // 2
+    return steps * (_step_bytes(config) + batch * source * position) + written
 
 
 def _copy_bandwidth() -> float:

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from atomas_jax.cli import main
 from atomas_jax.commands.continued import ContinuedOutput
+from atomas_jax.commands.lines import arriving
 from atomas_jax.errors import UserError
 from atomas_jax.trained import TrainedModel
 
@@ -110,7 +112,7 @@ def test_a_damaged_note_is_told(tmp_path):
 
 def test_an_endless_standard_input_gives_results_at_once(small_run):
     """The pipe stays open: what is printed comes before the input ends."""
-    arguments = ["caption", str(small_run), "--file", "-", "--batch-size", "2"]
+    arguments = ["caption", str(small_run), "--file", "-"]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     program = f"from atomas_jax.cli import main; main({arguments!r})"
     process = subprocess.Popen([sys.executable, "-c", program], text=True, cwd=Path(__file__).parents[1], **pipes)
@@ -122,6 +124,23 @@ def test_an_endless_standard_input_gives_results_at_once(small_run):
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert out.startswith("C\t") and len(out.splitlines()) == 1
+
+
+def test_what_has_arrived_is_answered_and_an_error_comes_behind_it():
+    go_on = threading.Event()
+
+    def lines():
+        yield from "abc"
+        assert go_on.wait(10)
+        yield from "defghi"
+        raise UserError("line 10 is no text")
+
+    groups = arriving(lines(), 4)
+    assert next(groups) == ["a", "b", "c"], "the fourth has not come"
+    go_on.set()
+    assert [next(groups), next(groups)] == [list("defg"), list("hi")]
+    with pytest.raises(UserError, match="line 10"):
+        next(groups)
 
 
 def test_lines_that_are_no_text_are_named(capsys, small_run, tmp_path):

@@ -1,5 +1,7 @@
 """Strings in from arguments or a file's lines, read as they are needed."""
 
+import queue
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +37,41 @@ def _lines_of(file: Path, what: str) -> Iterator[tuple[int, str]]:
         raise UserError(f"{file} cannot be read as UTF-8 text: {error}") from None
     if not any_line:
         raise UserError(f"{file} holds no {what}")
+
+
+_PATIENCE = 0.05
+"""Seconds to wait for a line more before those at hand are worked on."""
+
+
+def arriving(lines: Iterator[str], most: int) -> Iterator[list[str]]:
+    """The lines in groups of those that have arrived, one at the least and `most` at the most: somebody who types, or a
+    slow pipe, has the answer to a line without having to write a whole batch."""
+    ready: queue.Queue = queue.Queue(most)  # a fast pipe waits, so that memory does not grow
+
+    def read() -> None:
+        try:
+            for line in lines:
+                ready.put(line)
+            ready.put(None)
+        except UserError as error:
+            ready.put(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    item = ready.get()
+    while isinstance(item, str):
+        group = [item]
+        try:
+            while isinstance(item := ready.get(timeout=_PATIENCE), str):
+                group.append(item)
+                if len(group) == most:
+                    break
+        except queue.Empty:
+            pass
+        yield group
+        if isinstance(item, str):
+            item = ready.get()
+    if item is not None:
+        raise item
 
 
 def count_lines(given: tuple[str, ...], file: Path | None) -> int | None:

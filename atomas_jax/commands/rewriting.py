@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from tyro.conf import Positional
 from atomas_jax import progress
 from atomas_jax.commands import Unprefixed
 from atomas_jax.commands.continued import ContinuedOutput, check_writable
-from atomas_jax.commands.lines import count_lines, read_lines
+from atomas_jax.commands.lines import arriving, count_lines, read_lines
 from atomas_jax.config import DecodingOverrides
 from atomas_jax.decoding.steering import Steering
 from atomas_jax.errors import UserError
@@ -97,11 +97,9 @@ def _rewrite(
     if steering is not None:
         header["steering"] = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(steering).items()}
     total = count_lines(given, file)
-    if total is None:  # a stream may be slow: its results do not wait for a long window
-        options["window"] = 1
     waiting: deque[str] = deque()
 
-    def remembered(strings: Iterator[str]) -> Iterator[str]:
+    def remembered(strings: Iterable[str]) -> Iterator[str]:
         for string in strings:
             waiting.append(string)
             yield string
@@ -111,18 +109,21 @@ def _rewrite(
         with progress.bar(task, total, "strings", completed=output.done) as bar:
             if output.done:
                 bar.print(f"continuing {out} at input {output.done + 1:,}")
-            for answers in model.answers(
-                task,
-                remembered(rest),
-                bar.advance,
-                first=output.done,
-                batch_size=batch_size,
-                **options,
-                **decoding.given(),
-            ):
-                string = waiting.popleft()
-                _count(output.counts, answers, settings["results"] if steering else len(answers), steering is not None)
-                output.write(string, [_line(string, answer, scores) for answer in answers])
+            # a stream may be slow: what has come is answered without waiting for more
+            for group in [rest] if total is not None else arriving(rest, batch_size):
+                for answers in model.answers(
+                    task,
+                    remembered(group),
+                    bar.advance,
+                    first=output.done,
+                    batch_size=batch_size,
+                    **options,
+                    **decoding.given(),
+                ):
+                    string = waiting.popleft()
+                    wanted = settings["results"] if steering else len(answers)
+                    _count(output.counts, answers, wanted, steering is not None)
+                    output.write(string, [_line(string, answer, scores) for answer in answers])
         _report(output.counts, steering is not None)
 
 

@@ -16,9 +16,7 @@ from atomas_jax.model.atomas import Atomas
 from atomas_jax.model.configuration import ModelConfig
 from atomas_jax.model.heads import unit
 from atomas_jax.objectives.hierarchy import interaction
-
-_SHORTEST = 32
-"""Padded lengths are this times powers of two, so that few programs are compiled."""
+from atomas_jax.retrieval.embeddings import SHORTEST
 
 
 def agreement(
@@ -45,7 +43,7 @@ def agreement(
 
 
 def _padded(strings: list[Sequence[int]], rows: int) -> Int[np.ndarray, "P L"]:
-    width = _SHORTEST
+    width = SHORTEST
     while width < max(map(len, strings)):
         width *= 2
     tokens = np.zeros((rows, width), np.int32)
