@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
+# On Linux a step on CPU asks for gigabytes anew each time: with huge pages a third of its time is not spent on faults.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .PHONY: quickstart test test-all lint clean bench bench-evaluation bench-decode
 
