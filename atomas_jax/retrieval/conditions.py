@@ -40,10 +40,12 @@ class Condition:
         if self.relation in _ORDERED:
             return _ORDERED[self.relation](_numbers(values), number)
         if number == number:
-            same = np.isclose(_numbers(values), number, rtol=0, atol=1e-9)
+            numbers = _numbers(values)
+            known, same = ~np.isnan(numbers), np.isclose(numbers, number, rtol=0, atol=1e-9)
         else:
+            known = np.array([value not in (None, "") for value in values.to_pylist()], bool)
             same = np.array([value == self.value for value in values.to_pylist()], bool)
-        return same if self.relation == "=" else ~same
+        return same if self.relation == "=" else known & ~same
 
 
 @dataclass(frozen=True)

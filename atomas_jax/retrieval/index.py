@@ -185,6 +185,7 @@ def writing(folder: str | Path, model: TrainedModel | None = None, about: dict |
 
 
 def _new_manifest(model: TrainedModel, about: dict) -> dict:
+    rest = {name: value for name, value in about.items() if name != "model"}
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -193,9 +194,9 @@ def _new_manifest(model: TrainedModel, about: dict) -> dict:
             "tokenizer": model.tokenizer.sha256,
             "step": model.step,
             "embedding_dim": model.config.alignment.embedding_dim,
-            **about.pop("model"),
+            **about["model"],
         },
-        **about,
+        **rest,
         "segments": [],
         "merged": 0,
         "removed": None,
