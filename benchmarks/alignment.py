@@ -101,7 +101,7 @@ def of_batch(batch: Batch, width: int, dense: bool, repeats: int) -> dict[str, d
 
 
 def main(
-    pairs: tuple[int, ...] = (16, 32, 64, 128), width: int = 768, dense_up_to: int = 128, repeats: int = 2,
+    pairs: tuple[int, ...] = (16, 32, 64, 128), width: int = 768, dense_up_to: int = 64, repeats: int = 2,
     out: Path | None = None,
 ) -> None:  # fmt: skip
     """Measure batches of so many pairs; the dense form only up to `dense_up_to`."""
