@@ -101,7 +101,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def rows_here(sharding: NamedSharding, rows: int) -> np.ndarray:
-    """The rows of a batch of so many that devices of this process hold, ascending: int64 [rows here]."""
+    """Which of so many rows (or groups of a batch) devices of this process hold, ascending: int64 [rows here]."""
     places = sharding.addressable_devices_indices_map((rows,)).values()
     return np.unique(np.concatenate([np.arange(rows)[place] for place in places]))
 
