@@ -10,7 +10,7 @@ import pytest
 
 from atomas_jax.cli import main
 from atomas_jax.commands.continued import ContinuedOutput
-from atomas_jax.commands.lines import arriving
+from atomas_jax.commands.lines import Line, arriving
 from atomas_jax.errors import UserError
 from atomas_jax.trained import TrainedModel
 
@@ -86,21 +86,26 @@ import os, sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
 import atomas_jax.commands.continued as continued
+from atomas_jax.commands.lines import Line
 continued._SECONDS = -1
 with continued.ContinuedOutput(Path({str(out)!r}), {{"seed": 1}}) as output:
     for number in range(4):
         output.counts["kept"] = number + 1
-        output.write(str(number), [f"{{number}} a", f"{{number}} b"])
+        output.write(Line(number + 1, str(number)), [f"{{number}} a", f"{{number}} b"])
+        output.refuse(Line(number + 1, "x", "no number"), "list")
     os.kill(os.getpid(), 9)
 """
     assert subprocess.run([sys.executable, "-c", program]).returncode == -9
     with ContinuedOutput(out, {"seed": 1}) as output:
-        rest = output.skip(iter("012345"))
-        assert output.done == 4 and output.counts == {"kept": 4}
-        for string in rest:
-            output.write(string, [f"{string} a", f"{string} b"])
-    assert out.read_text() == "".join(f"{n} {letter}\n" for n in range(6) for letter in "ab")
-    assert [path.name for path in tmp_path.iterdir()] == ["x.tsv"]
+        rest = output.skip(Line(number, string) for number, string in enumerate("0x1x2x3x45", 1))
+        assert output.done == 8 and output.counts == {"kept": 4}
+        for line in rest:
+            output.write(line, [f"{line.string} a", f"{line.string} b"])
+    written = "".join(f"{n} a\n{n} b\nx\t\n" for n in range(4)) + "".join(f"{n} a\n{n} b\n" for n in "45")
+    assert out.read_text() == written
+    rejects = tmp_path / "x.tsv.rejects.jsonl"
+    assert [json.loads(line)["why"] for line in rejects.read_text().splitlines()] == ["no number"] * 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.tsv", rejects.name]
 
 
 def test_a_damaged_note_is_told(tmp_path):
@@ -143,9 +148,26 @@ def test_what_has_arrived_is_answered_and_an_error_comes_behind_it():
         next(groups)
 
 
-def test_lines_that_are_no_text_are_named(capsys, small_run, tmp_path):
-    bad = tmp_path / "bad.smi"
-    bad.write_bytes(b"CCO\n\xff\xfe\n")
-    code, _, err = atomas(capsys, "caption", small_run, "--file", bad)
-    assert (code, err.count("\n")) == (2, 1)
-    assert "line 2" in err
+def test_refused_lines_keep_their_place_and_are_told(capsys, small_run, tmp_path):
+    bad, out = tmp_path / "bad.smi", tmp_path / "out.tsv"
+    bad.write_bytes(b"CCO ethanol\nC1CC\n\n\xff\xfe\nCCN\n" + b"C" * 9000 + b"\n")
+    code, _, err = atomas(capsys, "caption", small_run, "--file", bad, "--out", out, *SAMPLED)
+    assert code == 0 and f"3 inputs were refused: see {out}.rejects.jsonl" in err
+    lines = [line.split("\t") for line in out.read_text().splitlines()]
+    assert [name for name, *_ in lines] == ["CCO ethanol"] * 2 + ["C1CC", "\\xff\\xfe", "CCN", "CCN", "C" * 9000]
+    assert [line for line, (_, caption) in enumerate(lines, 1) if not caption] == [3, 4, 7]
+    rejects = [json.loads(line) for line in Path(f"{out}.rejects.jsonl").read_text().splitlines()]
+    assert [reject["line"] for reject in rejects] == [2, 4, 6]
+    assert "utf-8" in rejects[1]["why"] and "9,000 characters" in rejects[2]["why"]
+    # what is refused takes no random numbers from what is not
+    bad.write_text("CCO\nCCN\n")
+    assert atomas(capsys, "caption", small_run, "--file", bad, "--out", out, *SAMPLED)[0] == 0
+    assert [line.split("\t")[1] for line in out.read_text().splitlines()] == [c for _, c in lines if c]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.smi", "out.tsv"]
+
+
+def test_a_refused_argument_ends_the_command(capsys, small_run):
+    for string, said in (("C1CC", "not valid SMILES syntax"), (" ", "an input is empty")):
+        code, out, err = atomas(capsys, "caption", small_run, "CCO", string)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert said in err

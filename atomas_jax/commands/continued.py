@@ -1,7 +1,7 @@
 """Long outputs that a killed command leaves half done and the same command finishes.
 
 While FILE is being written its lines are in FILE.partial, and FILE.partial.json says of what command they are and how
-far they are good. FILE itself appears whole.
+far they are good. FILE itself appears whole, and beside it FILE.rejects.jsonl where inputs were refused.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from atomas_jax.commands.lines import Line
 from atomas_jax.errors import UserError
 from atomas_jax.files import write_json
 
@@ -39,81 +40,129 @@ class ContinuedOutput:
         self.counts: dict[str, int] = {}
         """Of whatever the caller counts; continued with the lines."""
         self._digest, self._noted = hashlib.sha256(), time.monotonic()
-        self._stream = None
         if out is None:
             return
-        self._partial = out.with_name(out.name + ".partial")
+        self._lines, self._rejects = _Part(out), _Part(rejects_of(out))
         self._note = out.with_name(out.name + ".partial.json")
-        self._before = self._read_note() if self._note.is_file() and self._partial.is_file() else None
+        self._before = self._read_note() if self._note.is_file() and self._lines.partial.is_file() else None
 
     def __enter__(self) -> "ContinuedOutput":
         return self
 
-    def skip(self, inputs: Iterator[str]) -> Iterator[str]:
+    def skip(self, inputs: Iterator[Line]) -> Iterator[Line]:
         """The inputs that are still to do. Raises UserError where those done before are not the same any more."""
         if self.out is None or self._before is None:
             return inputs
         for _ in range(self._before["inputs"]):
-            self._count(next(inputs, ""))
+            self._count(next(inputs, Line(0, "")))
         if self._digest.hexdigest() != self._before["sha256"]:
-            raise UserError(f"{self._partial} was begun on other inputs: delete it to start anew")
+            raise UserError(f"{self._lines.partial} was begun on other inputs: delete it to start anew")
         self.counts = self._before["counts"]
-        self._stream = self._partial.open("r+b")
-        self._stream.truncate(self._before["bytes"])
-        self._stream.seek(0, os.SEEK_END)
+        self._lines.go_on_at(self._before["bytes"])
+        self._rejects.go_on_at(self._before["rejects"])
         return inputs
 
-    def write(self, string: str, lines: list[str]) -> None:
+    def write(self, given: Line, lines: list[str]) -> None:
         """The lines of the next input."""
+        self._count(given)
         text = "".join(f"{line}\n" for line in lines)
-        self._count(string)
         if self.out is None:
             # found anew each time: on a terminal it is the bar's, which keeps lines above it
             print(text, end="", file=None if sys.stdout.isatty() else sys.stdout, flush=True)
             return
-        if self._stream is None:
-            self._stream = self._partial.open("wb")
-        self._stream.write(text.encode("utf-8", "backslashreplace"))
+        self._lines.write(text)
         if time.monotonic() - self._noted > _SECONDS:
             self._write_note()
 
+    def refuse(self, given: Line, file: str) -> None:
+        """The next input is refused for its fault: an empty answer keeps its place, the reason goes to the rejects."""
+        if self.out is None:
+            print(f"line {given.number} is refused: {given.fault}", file=sys.stderr)
+        else:
+            reject = {"file": file, "line": given.number, "why": given.fault, "raw": given.string[:200]}
+            self._rejects.write(json.dumps(reject, ensure_ascii=False) + "\n")
+        self.write(given, [f"{given.string}\t"])
+
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._stream is None:
+        if self.out is None or self._lines.stream is None:
             return
         if kind is not None:
             self._write_note()
-        self._stream.close()
+        for part in (self._rejects, self._lines):
+            part.close(whole=kind is None)
         if kind is None:
-            self._partial.replace(self.out)
             self._note.unlink(missing_ok=True)
 
-    def _count(self, string: str) -> None:
-        self._digest.update(string.encode("utf-8", "backslashreplace") + b"\n")
+    def _count(self, given: Line) -> None:
+        self._digest.update(given.string.encode("utf-8", "backslashreplace") + b"\n")
         self.done += 1
 
     def _write_note(self) -> None:
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
         self._noted = time.monotonic()
-        progress = {"inputs": self.done, "bytes": self._stream.tell(), "sha256": self._digest.hexdigest()}
+        progress = {"inputs": self.done, "bytes": self._lines.kept(), "rejects": self._rejects.kept()}
+        progress["sha256"] = self._digest.hexdigest()
         write_json(self._note, {"header": self.header, "counts": self.counts, **progress})
 
     def _read_note(self) -> dict:
         try:
             note = json.loads(self._note.read_text())
-            good = note["header"], note["inputs"], note["bytes"], note["sha256"], note["counts"]
+            good = [note[name] for name in ("header", "inputs", "sha256", "counts")]
+            lost = self._lines.has_lost(note["bytes"]) or self._rejects.has_lost(note["rejects"])
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{self._note} is damaged: delete it to start anew") from None
         other = [name for name in {**good[0], **self.header} if good[0].get(name) != self.header.get(name)]
         if other:
             name = other[0]
             raise UserError(
-                f"{self._partial} was begun with {name} {good[0].get(name)}, not {self.header.get(name)}: "
+                f"{self._lines.partial} was begun with {name} {good[0].get(name)}, not {self.header.get(name)}: "
                 "continue it so, or delete it to start anew"
             )
-        if self._partial.stat().st_size < note["bytes"]:
-            raise UserError(f"{self._partial} has lost lines: delete it to start anew")
+        if lost:
+            raise UserError(f"{self._lines.partial} has lost lines: delete it to start anew")
         return note
+
+
+class _Part:
+    """A file on its way: made with its first line, under its own name when it is whole."""
+
+    def __init__(self, path: Path):
+        self.path, self.partial, self.stream = path, path.with_name(path.name + ".partial"), None
+
+    def write(self, text: str) -> None:
+        if self.stream is None:
+            self.stream = self.partial.open("wb")
+        self.stream.write(text.encode("utf-8", "backslashreplace"))
+
+    def kept(self) -> int:
+        """Bytes that outlive the process from now on."""
+        if self.stream is None:
+            return 0
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        return self.stream.tell()
+
+    def has_lost(self, size: int) -> bool:
+        return size > 0 and not (self.partial.is_file() and self.partial.stat().st_size >= size)
+
+    def go_on_at(self, size: int) -> None:
+        if size:
+            self.stream = self.partial.open("r+b")
+            self.stream.truncate(size)
+            self.stream.seek(0, os.SEEK_END)
+
+    def close(self, whole: bool) -> None:
+        if self.stream is not None:
+            self.stream.close()
+        if whole and self.stream is not None:
+            self.partial.replace(self.path)
+        elif whole:  # what is there is of another output
+            for stale in (self.path, self.partial):
+                stale.unlink(missing_ok=True)
+
+
+def rejects_of(out: Path) -> Path:
+    """Where the inputs go that were refused."""
+    return out.with_name(out.name + ".rejects.jsonl")
 
 
 def check_writable(out: Path | None) -> None:
@@ -124,3 +173,5 @@ def check_writable(out: Path | None) -> None:
         raise UserError(f"no folder {out.parent} to write {out.name} in: make it first")
     if out.is_dir():
         raise UserError(f"{out} is a folder: give --out the name of a file")
+    if not os.access(out.parent, os.W_OK):
+        raise UserError(f"the folder {out.parent} cannot be written to")

@@ -4,37 +4,65 @@ import queue
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from atomas_jax.errors import UserError
+
+
+class Line(NamedTuple):
+    """One string of the command line or of a file."""
+
+    number: int
+    """From 1, as an editor counts."""
+    string: str
+    fault: str = ""
+    """Why nothing can be done with it."""
 
 
 def read_lines(given: tuple[str, ...], file: Path | None, what: str) -> Iterator[tuple[int, str]]:
     """(number from 1, string) of the command line's strings, or of the lines of a file that are not blank.
 
-    Raises UserError, most of it before anything is read: both or neither given, no such file, not UTF-8, no lines.
+    Raises UserError as `any_lines`, and where a line is not UTF-8.
+    """
+    return (_sound(line, file) for line in any_lines(given, file, what))
+
+
+def _sound(line: Line, file: Path | None) -> tuple[int, str]:
+    if line.fault:
+        raise UserError(f"{file} cannot be read as UTF-8 text: line {line.number}: {line.fault}")
+    return line.number, line.string
+
+
+def any_lines(given: tuple[str, ...], file: Path | None, what: str) -> Iterator[Line]:
+    """The same, with the fault of a line that is not UTF-8.
+
+    Raises UserError, most of it before anything is read: both or neither given, no such file, no lines.
     """
     if given and file:
         raise UserError(f"{what} are given both as arguments and by --file {file}: use one")
     if not given and file is None:
         raise UserError(f"no {what}: write them as arguments, or name a file with --file")
-    return iter(enumerate(given, 1)) if given else _lines_of(file, what)
+    return (Line(*each) for each in enumerate(given, 1)) if given else _lines_of(file, what)
 
 
-def _lines_of(file: Path, what: str) -> Iterator[tuple[int, str]]:
-    number, any_line = 0, False
+def _lines_of(file: Path, what: str) -> Iterator[Line]:
+    any_line = False
     try:
         # not by text mode: it cuts at form feeds and U+2028 too, and numbers would not be an editor's
         with open(0, "rb", closefd=False) if str(file) == "-" else file.open("rb") as stream:
             for number, line in enumerate(stream, 1):
-                if string := line.decode("utf-8-sig" if number == 1 else "utf-8").strip():
+                encoding, fault = "utf-8-sig" if number == 1 else "utf-8", ""
+                try:
+                    string = line.decode(encoding).strip()
+                except UnicodeDecodeError as error:
+                    string, fault = line.decode(encoding, "backslashreplace").strip(), str(error)
+                if string:
                     any_line = True
-                    yield number, string
+                    yield Line(number, string, fault)
     except FileNotFoundError:
         raise UserError(f"no file {file}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} cannot be read as UTF-8 text: line {number}: {error}") from None
     except OSError as error:
-        raise UserError(f"{file} cannot be read as UTF-8 text: {error}") from None
+        raise UserError(f"{file} cannot be read: {error.strerror}") from None
     if not any_line:
         raise UserError(f"{file} holds no {what}")
 
@@ -43,7 +71,13 @@ _PATIENCE = 0.05
 """Seconds to wait for a line more before those at hand are worked on."""
 
 
-def arriving(lines: Iterator[str], most: int) -> Iterator[list[str]]:
+class _End(NamedTuple):
+    """Of the lines that arrive."""
+
+    error: UserError | None = None
+
+
+def arriving(lines: Iterator, most: int) -> Iterator[list]:
     """The lines in groups of those that have arrived, one at the least and `most` at the most: somebody who types, or a
     slow pipe, has the answer to a line without having to write a whole batch."""
     ready: queue.Queue = queue.Queue(most)  # a fast pipe waits, so that memory does not grow
@@ -52,26 +86,26 @@ def arriving(lines: Iterator[str], most: int) -> Iterator[list[str]]:
         try:
             for line in lines:
                 ready.put(line)
-            ready.put(None)
+            ready.put(_End())
         except UserError as error:
-            ready.put(error)
+            ready.put(_End(error))
 
     threading.Thread(target=read, daemon=True).start()
     item = ready.get()
-    while isinstance(item, str):
+    while not isinstance(item, _End):
         group = [item]
         try:
-            while isinstance(item := ready.get(timeout=_PATIENCE), str):
+            while not isinstance(item := ready.get(timeout=_PATIENCE), _End):
                 group.append(item)
                 if len(group) == most:
                     break
         except queue.Empty:
             pass
         yield group
-        if isinstance(item, str):
+        if not isinstance(item, _End):
             item = ready.get()
-    if item is not None:
-        raise item
+    if item.error:
+        raise item.error
 
 
 def count_lines(given: tuple[str, ...], file: Path | None) -> int | None:

@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -12,14 +12,17 @@ from tyro.conf import Positional
 
 from atomas_jax import progress
 from atomas_jax.commands import Unprefixed
-from atomas_jax.commands.continued import ContinuedOutput, check_writable
-from atomas_jax.commands.lines import arriving, count_lines, read_lines
+from atomas_jax.commands.continued import ContinuedOutput, check_writable, rejects_of
+from atomas_jax.commands.lines import Line, any_lines, arriving, count_lines
 from atomas_jax.config import DecodingOverrides
 from atomas_jax.decoding.steering import Steering
 from atomas_jax.errors import UserError
 
 if TYPE_CHECKING:
     from atomas_jax.decoding.answers import Answer
+
+LONGEST = 8_000
+"""Characters of one input: attention over it takes memory by its square."""
 
 
 def caption(
@@ -34,10 +37,12 @@ def caption(
 ) -> None:
     """Captions for SMILES. Output: tab-separated lines of input and caption, in input order.
 
+    A line that is no molecule gets an empty caption, its reason goes to OUT.rejects.jsonl.
+
     Args:
       run: A run folder.
       molecules: SMILES, or none to read them from --file.
-      file: One SMILES a line; "-" is standard input.
+      file: One SMILES a line, a name may follow it; "-" is standard input.
       out: File to write; standard output when absent. The same command continues one that was stopped.
       checkpoint: best, latest, or a step that was kept.
       batch_size: Strings decoded together.
@@ -88,8 +93,11 @@ def _rewrite(
         steering.check()
         steering = None if steering == Steering() else steering
     check_writable(out)
-    inputs = (string for _, string in read_lines(given, file, "inputs"))
-    inputs = chain([next(inputs)], inputs)  # what is wrong with them is said before a model is loaded
+    lines, fault_of = any_lines(given, file, "inputs"), _fault_of(task)
+    lines = chain([next(lines)], lines)  # what is wrong with the file is said before a model is loaded
+    for string in given:
+        if fault := fault_of(string):
+            raise UserError(fault)
     model = load(run, checkpoint)
     settings = asdict(model.decoding(**decoding.given()))
     header = {"command": task, "run": str(run.resolve()), "step": model.step, "scores": scores, **settings}
@@ -97,34 +105,80 @@ def _rewrite(
     if steering is not None:
         header["steering"] = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(steering).items()}
     total = count_lines(given, file)
-    waiting: deque[str] = deque()
-
-    def remembered(strings: Iterable[str]) -> Iterator[str]:
-        for string in strings:
-            waiting.append(string)
-            yield string
-
     with ContinuedOutput(out, header) as output:
-        rest = output.skip(inputs)
+        rest = output.skip(lines)
         with progress.bar(task, total, "strings", completed=output.done) as bar:
             if output.done:
                 bar.print(f"continuing {out} at input {output.done + 1:,}")
+
+            def answers_to(strings: Iterator[str]) -> "Iterator[list[Answer]]":
+                first = output.done - output.counts.get("refused", 0)
+                return model.answers(
+                    task, strings, bar.advance, first=first, batch_size=batch_size, **options, **decoding.given()
+                )
+
+            rest = (line if line.fault else line._replace(fault=fault_of(line.string)) for line in rest)
             # a stream may be slow: what has come is answered without waiting for more
             for group in [rest] if total is not None else arriving(rest, batch_size):
-                for answers in model.answers(
-                    task,
-                    remembered(group),
-                    bar.advance,
-                    first=output.done,
-                    batch_size=batch_size,
-                    **options,
-                    **decoding.given(),
-                ):
-                    string = waiting.popleft()
+                for line, answers in _in_order(group, task, answers_to):
+                    if line.fault:
+                        bar.advance()
+                        output.counts["refused"] = output.counts.get("refused", 0) + 1
+                        output.refuse(line, str(file))
+                        continue
                     wanted = settings["results"] if steering else len(answers)
                     _count(output.counts, answers, wanted, steering is not None)
-                    output.write(string, [_line(string, answer, scores) for answer in answers])
-        _report(output.counts, steering is not None)
+                    output.write(line, [_line(line.string, answer, scores) for answer in answers])
+        _report(output.counts, steering is not None, out)
+
+
+def _fault_of(task: str) -> Callable[[str], str]:
+    """Says why a string can be no input; an empty string where it can."""
+    try:
+        from atomas_jax.chemistry.molecules import InvalidMolecule, parse
+    except ModuleNotFoundError as missing:
+        if task == "caption":
+            print(f"molecules are not checked: {missing.name} is not installed", file=sys.stderr)
+        parse = None
+
+    def fault_of(string: str) -> str:
+        if not string.strip():
+            return "an input is empty"
+        if len(string) > LONGEST:
+            return f"{len(string):,} characters, at most {LONGEST:,} are read: {string[:57]!r}..."
+        if task == "caption" and parse is not None:
+            try:
+                parse(_subject(task, string))
+            except InvalidMolecule as error:
+                return str(error)
+        return ""
+
+    return fault_of
+
+
+def _subject(task: str, string: str) -> str:
+    """What of a line is read: its SMILES without the name behind it, or the text."""
+    return string.split()[0] if task == "caption" else string
+
+
+def _in_order(
+    lines: Iterable[Line], task: str, answers_to: "Callable[[Iterator[str]], Iterator[list[Answer]]]"
+) -> "Iterator[tuple[Line, list[Answer]]]":
+    """Each line with its answers, with none where it has a fault: those are kept from the model."""
+    waiting: deque[Line] = deque()
+
+    def sound() -> Iterator[str]:
+        for line in lines:
+            waiting.append(line)
+            if not line.fault:
+                yield _subject(task, line.string)
+
+    for answers in answers_to(sound()):
+        while waiting[0].fault:
+            yield waiting.popleft(), []
+        yield waiting.popleft(), answers
+    for line in waiting:
+        yield line, []
 
 
 def _line(string: str, answer: "Answer", scores: bool) -> str:
@@ -143,8 +197,10 @@ def _count(counts: dict[str, int], answers: "list[Answer]", wanted: int, steered
         counts[what] = counts.get(what, 0) + number
 
 
-def _report(counts: dict[str, int], steered: bool) -> None:
-    """How many answers the model did not give by itself, if any, and what it took."""
+def _report(counts: dict[str, int], steered: bool, out: Path | None) -> None:
+    """How many answers the model did not give by itself, if any, what it took, and how many inputs were refused."""
+    if refused := counts.get("refused"):
+        print(f"{refused:,} inputs were refused{f': see {rejects_of(out)}' if out else ''}", file=sys.stderr)
     total = sum(counts.get(what, 0) for what in ("kept", "replaced", "missing"))
     refused = "did not meet what was asked" if steered else "was no molecule"
     parts = [f"{counts['replaced']:,} replaced one that {refused}"] if counts.get("replaced") else []
