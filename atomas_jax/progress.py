@@ -31,6 +31,7 @@ class Bar:
         self._title, self._total, self._unit = title, total, unit
         self._done = self._start_count = completed
         self._start = self._last = time.monotonic()
+        self._told = -1  # units of the last plain line
         self._shown, self._console = shown, Console(stderr=True, quiet=not shown)
         self._progress = None
         if shown and self._console.is_terminal:
@@ -56,12 +57,13 @@ class Bar:
     def close(self) -> None:
         if self._progress:
             self._progress.stop()
-        elif time.monotonic() - self._start > 2:
+        elif time.monotonic() - self._start > 2 and self._told != self._done:
             self._plain("")
 
     def _plain(self, note: str) -> None:
         if not self._shown:
             return
+        self._told = self._done
         seconds = max(time.monotonic() - self._start, 1e-9)
         rate = (self._done - self._start_count) / seconds
         left = f", {(self._total - self._done) / rate:,.0f} s left" if self._total and rate else ""

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from atomas_jax.config import Experiment, from_json
-from atomas_jax.decoding.answers import Answer, Chooser
+from atomas_jax.decoding.answers import REDRAWS, Answer, Chooser
 from atomas_jax.decoding.constraint import Constraint
 from atomas_jax.decoding.generate import WINDOW, decoder_weights, generate
 from atomas_jax.decoding.rerank import agreement
@@ -143,13 +143,15 @@ class TrainedModel:
         def write(strings, numbers, chosen, on_progress=None):
             tokens = self._encoded(strings, encode, "text" if molecules else "molecule")
             rules = self._validity(chosen.max_length) if may_constrain and chosen.constrained else constraint
+            # many samples of few inputs take no more memory than the candidates of a batch
+            together = max(1, batch_size * decoding.continuations // max(chosen.continuations, decoding.continuations))
             return generate(
                 self.params["transformer"], config, tokens, chosen,
                 start_id=tokenizer.smiles_start_id if molecules else tokenizer.text_start_id,
                 weights=self._decoder,
                 allowed=tokenizer.smiles_ids if molecules else tokenizer.text_ids,
                 constraint=rules,
-                prefix=prefix, numbers=numbers, window=window, batch_size=batch_size, on_progress=on_progress,
+                prefix=prefix, numbers=numbers, window=window, batch_size=together, on_progress=on_progress,
             )  # fmt: skip
 
         def agree(pairs):
@@ -164,7 +166,7 @@ class TrainedModel:
             accept,
             agree if decoding.rerank != "none" else None,
             steering.budget if steering else None,
-        ).answers(inputs, first, batch_size, progress)
+        ).answers(inputs, first, batch_size if steering is None else max(1, batch_size // REDRAWS[0]), progress)
 
     def _validity(self, length: int) -> Constraint:
         """The constraint for strings of so many tokens, of which there are one or more an atom and one ends it."""

@@ -10,8 +10,12 @@ import numpy as np
 from atomas_jax.decoding.generate import Written
 from atomas_jax.decoding.settings import DecodingConfig
 
-REDRAWS = (8, 32, 128)
-"""Samples drawn, round after round, for an input whose candidates are too few valid ones."""
+REDRAWS = (8, 64, 64)
+"""Samples drawn, round after round, for an input whose candidates are too few valid ones: as the settings have it, from
+the model's whole distribution, and from all that the constraint allows alike."""
+
+_FLAT = 1e4
+"""Temperature at which all that may follow is as probable."""
 
 
 class Answer(NamedTuple):
@@ -33,6 +37,10 @@ class Answer(NamedTuple):
 
 NOTHING = Answer("", float("-inf"), float("-inf"), finished=False, replaced=True)
 """For an input that none of all draws gave a valid string for."""
+
+
+def _nobody(count: int) -> None:
+    """Is told of progress."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +70,29 @@ class Chooser:
                 waiting.append(item)
                 yield item
 
-        written = self.write(remembered(), count(first), self.settings, on_progress)
+        # what takes time is the writing; on a budget it is the further samples, so that an input is done when chosen
+        while_writing, when_chosen = (on_progress, None) if self.budget is None else (None, on_progress)
+        written = self.write(remembered(), count(first), self.settings, while_writing)
         while chunk := list(islice(written, group)):
             here, waiting[: len(chunk)] = waiting[: len(chunk)], []
-            yield from self._chosen(here, list(range(first, first + len(chunk))), chunk)
+            yield from self._chosen(here, list(range(first, first + len(chunk))), chunk, when_chosen or _nobody)
             first += len(chunk)
 
-    def _chosen(self, inputs: list, numbers: list[int], written: list[Written]) -> list[list[Answer]]:
+    def _chosen(self, inputs: list, numbers: list[int], written: list[Written], progress) -> list[list[Answer]]:
         wanted = self.settings.results
         candidates = self._ranked(inputs, written)
         if self.accept is None:
+            progress(len(inputs))
             return [[a._replace(tried=len(answers)) for a in answers[:wanted]] for answers in candidates]
         # a candidate from behind the first `wanted` comes in only where one of those was refused
         marked = [[a._replace(replaced=i >= wanted) for i, a in enumerate(answers)] for answers in candidates]
         chosen = [[a for a in answers if self.accept(a.string)][:wanted] for answers in marked]
         tried = [len(answers) for answers in candidates]
-        for round_, draws in enumerate(self._redraws(), 1):
-            short = [i for i, answers in enumerate(chosen) if len(answers) < wanted]
+        short = list(range(len(inputs)))
+        for round_, (draws, counted) in enumerate(self._redraws(), 1):
+            now_short = [i for i, answers in enumerate(chosen) if len(answers) < wanted]
+            progress(len(short) - len(now_short))
+            short = now_short
             if not short:
                 break
             # draws of their own for every round and input, whatever else is in the list
@@ -86,31 +100,34 @@ class Chooser:
                 self._redrawn(round_), results=draws, candidates=0, seed=self.settings.seed + (round_ << 24)
             )
             again = list(self.write([inputs[i] for i in short], [numbers[i] for i in short], settings))
-            for i, answers in zip(short, self._ranked([inputs[i] for i in short], again), strict=True):
+            for i, answers in zip(short, self._ranked([inputs[i] for i in short], again, counted), strict=True):
                 chosen[i] += self._further(chosen[i], answers)[: wanted - len(chosen[i])]
-                tried[i] += draws
+                tried[i] += counted
+        progress(len(short))
         return [
             [a._replace(tried=strings) for a in answers or [NOTHING]]
             for answers, strings in zip(chosen, tried, strict=True)
         ]
 
     def _redrawn(self, round_: int) -> DecodingConfig:
-        """How the samples of a round are drawn: where molecules have to be valid, under the constraint; after the first
-        round from the model's whole distribution, so that no setting makes them all alike."""
+        """How the samples of a round are drawn: where molecules have to be valid, under the constraint. Without a
+        budget each round is less the model's than the one before, so that one finds what the model does not."""
         settings = replace(self.settings, method="sample", constrained=self.settings.constrained or self.settings.valid)
         if round_ == 1 or self.budget is not None:
             return settings
-        return replace(settings, temperature=max(settings.temperature, 1.0), top_k=0, top_p=1.0, min_p=0.0)
+        temperature = _FLAT if round_ == len(REDRAWS) else max(settings.temperature, 1.0)
+        return replace(settings, temperature=temperature, top_k=0, top_p=1.0, min_p=0.0)
 
-    def _redraws(self) -> Iterator[int]:
-        """Samples of each further round: those of `REDRAWS`, the last of them again and again while a budget lasts."""
+    def _redraws(self) -> Iterator[tuple[int, int]]:
+        """Samples of each further round, and how many of them count: those of `REDRAWS`, the last of them again and
+        again while a budget lasts. Rounds of few sizes, for each is a program to compile."""
         if self.budget is None:
-            yield from REDRAWS
+            yield from zip(REDRAWS, REDRAWS)
             return
         left, sizes = self.budget - self.settings.written, iter(REDRAWS)
         while left > 0:
-            draws = min(next(sizes, REDRAWS[-1]), left)
-            yield draws
+            draws = next(sizes, REDRAWS[-1])
+            yield draws, min(draws, left)
             left -= draws
 
     def _further(self, chosen: list[Answer], drawn: list[Answer]) -> list[Answer]:
@@ -121,13 +138,12 @@ class Chooser:
         known = {a.string for a in chosen}
         return list({a.string: a for a in good if a.string not in known}.values())
 
-    def _ranked(self, inputs: list, written: list[Written]) -> list[list[Answer]]:
+    def _ranked(self, inputs: list, written: list[Written], most: int | None = None) -> list[list[Answer]]:
+        """The strings written, `most` an input, the best first."""
         candidates = [
             [
-                Answer(self.spell(tokens), log_probability, score, finished)
-                for tokens, log_probability, score, finished in zip(
-                    w.tokens, w.log_probability, w.score, w.finished, strict=True
-                )
+                Answer(self.spell(tokens), *rest)
+                for tokens, *rest in islice(zip(w.tokens, w.log_probability, w.score, w.finished, strict=True), most)
             ]
             for w in written
         ]

@@ -24,6 +24,7 @@ from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.errors import UserError
 from atomas_jax.model.configuration import T5Config
 from atomas_jax.model.incremental import StepWeights, step_weights
+from atomas_jax.retrieval.embeddings import fitting, padded
 
 _WAYS = {"greedy": Sampling, "sample": Sampling, "distinct": DistinctSampling, "beam": BeamSearch}
 WINDOW = 32
@@ -100,10 +101,11 @@ def generate(
             rows = -(-rows // mesh.size) * mesh.size
         results: dict[int, Written] = {}
         by_length = sorted(inputs_read, key=lambda item: -len(item[2]))
-        for first in range(0, len(by_length), rows):
-            group = by_length[first : first + rows]
+        for group, each in _groups(by_length, rows, mesh.size if mesh else 1):
             with contextlib.nullcontext() if compiled else jax.disable_jit():
-                decoded = decode(way, params, weights, config, settings, _padded(group, rows, start_id), rules, mesh)
+                decoded = decode(
+                    way, params, weights, config, settings, _padded(group, each, start_id), rules, mesh
+                )
             results |= _read([index for index, _, _ in group], decoded)
             progress(len(group))
         for index, _, _ in inputs_read:
@@ -156,8 +158,17 @@ def _checked(index: int | str, tokens: Sequence[int], config: T5Config) -> Int[n
     return array
 
 
+def _groups(by_length: list[tuple], rows: int, devices: int) -> Iterator[tuple[list[tuple], int]]:
+    """Batches of `rows` strings, longest first; of fewer where so long ones take too much memory to attend to."""
+    start = 0
+    while start < len(by_length):
+        each = min(rows, devices * fitting(rows // devices, padded(len(by_length[start][2]))))
+        yield by_length[start : start + each], each
+        start += each
+
+
 def _padded(group: list[tuple[int, int, np.ndarray]], rows: int, start_id: int) -> Batch:
-    width = max(32, _power_of_two(max(len(array) for _, _, array in group)))
+    width = padded(max(len(array) for _, _, array in group))
     tokens = np.zeros((rows, width), np.int32)
     lengths, row_ids = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
     for row, (_, number, array) in enumerate(group):

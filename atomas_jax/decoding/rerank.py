@@ -16,7 +16,7 @@ from atomas_jax.model.atomas import Atomas
 from atomas_jax.model.configuration import ModelConfig
 from atomas_jax.model.heads import unit
 from atomas_jax.objectives.hierarchy import interaction
-from atomas_jax.retrieval.embeddings import SHORTEST
+from atomas_jax.retrieval.embeddings import fitting, padded
 
 
 def agreement(
@@ -33,20 +33,21 @@ def agreement(
     the mean over the levels of the hierarchy.
     """
     scores = np.zeros(len(smiles), np.float32)
-    order = sorted(range(len(smiles)), key=lambda i: -(len(smiles[i]) + len(texts[i])))
+    longer = [max(map(len, pair)) for pair in zip(smiles, texts, strict=True)]
+    order = sorted(range(len(smiles)), key=lambda i: -longer[i])
     rows = min(batch_size, 1 << max(len(order) - 1, 0).bit_length())
-    for first in range(0, len(order), rows):
-        chosen = order[first : first + rows]
-        sides = (_padded([side[i] for i in chosen], rows) for side in (smiles, texts))
+    start = 0
+    while start < len(order):
+        each = min(rows, fitting(rows, padded(longer[order[start]])))
+        chosen = order[start : start + each]
+        start += each
+        sides = (_padded([side[i] for i in chosen], each) for side in (smiles, texts))
         scores[chosen] = np.asarray(_agreement(params, *sides, config=config, by=by))[: len(chosen)]
     return scores
 
 
 def _padded(strings: list[Sequence[int]], rows: int) -> Int[np.ndarray, "P L"]:
-    width = SHORTEST
-    while width < max(map(len, strings)):
-        width *= 2
-    tokens = np.zeros((rows, width), np.int32)
+    tokens = np.zeros((rows, padded(max(map(len, strings)))), np.int32)
     for row, string in enumerate(strings):
         tokens[row, : len(string)] = string
     return tokens

@@ -19,6 +19,11 @@ ATTENTION = 1 << 26
 head holds 256 MiB of them."""
 
 
+def padded(longest: int) -> int:
+    """The width that strings of at most so many tokens are padded to."""
+    return SHORTEST * power_of_two(-(-max(longest, 1) // SHORTEST))
+
+
 def fitting(rows: int, width: int) -> int:
     """As many of `rows` strings of `width` tokens as a device does at a time, a power of two; 1 at least."""
     most = max(1, ATTENTION // width**2)
@@ -46,9 +51,7 @@ def embed(
     params = jax.device_put(params, whole())
     start = 0
     while start < len(order):
-        width = SHORTEST
-        while width < len(strings[order[start]]):
-            width *= 2
+        width = padded(len(strings[order[start]]))
         rows = devices * fitting(each, width)
         chosen = order[start : start + rows]
         start += len(chosen)
