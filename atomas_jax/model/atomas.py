@@ -1,6 +1,7 @@
 """The whole model: one encoder for SMILES and text, one decoder for both directions, and the alignment heads."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -140,6 +141,7 @@ def initial_parameters(config: ModelConfig, key: jax.Array):
     return nn.meta.unbox(_init(config, key))
 
 
+@partial(jax.jit, static_argnums=0)  # traced once, whoever asks: for shapes, names or values
 def _init(config: ModelConfig, key: jax.Array):
     blocks, partner = (jnp.ones((1, 1, 2), jnp.int32),), jnp.zeros((1, 1), jnp.int32)
     return Atomas(config).init(key, blocks, blocks, blocks, partner, Starts(0, 0))["params"]

@@ -23,6 +23,7 @@ from atomas_jax.training.checkpoints import Checkpoints, load_weights
 from atomas_jax.training.configuration import OptimizerConfig, TrainingConfig
 from atomas_jax.training.log import Log
 from atomas_jax.training.partitioning import MeshShape, batch_sharding, make_mesh, place_rows, rows_here
+from atomas_jax.training.programs import Kept
 from atomas_jax.training.state import TrainState, make_state, sharded_state, shardings
 from atomas_jax.training.step import make_train_step, make_validation_step
 from atomas_jax.training.validation import Validation, metric_names
@@ -67,9 +68,12 @@ def train(
     groups = training.accumulate * MeshShape.parse(training.mesh, len(jax.devices())).rows
     transformation = optimizers.build(optimizer, training.steps)
     abstract, make = sharded_state(mesh, model, lambda: make_state(model, objectives, transformation, training.seed))
+    facts = (model, objectives, optimizer, training.steps, training.seed)
+    make = Kept(make, "first state", *facts, [leaf.sharding for leaf in jax.tree.leaves(abstract)])
     validation = None
     if "validation" in corpus.splits and len(corpus.split("validation")):
-        step_function = make_validation_step(model, objectives, starts, mesh)
+        validate = make_validation_step(model, objectives, starts, mesh)
+        step_function = Kept(validate, "validation step", model, objectives, starts)
         held_out = corpus.split("validation")
         validation = Validation(held_out, step_function, batches, training.validation_pairs, sharding, groups)
     with ExitStack() as leaving:
@@ -80,9 +84,12 @@ def train(
             state = _with_weights(state, RunFolder(training.initial), abstract)
         log = Log(run, start, training.tensorboard, writes=first)
         leaving.callback(log.close)
-        step = make_train_step(
-            model, objectives, transformation, starts, shardings(abstract), training.accumulate, training.seed
-        )
+        step = Kept(
+            make_train_step(
+                model, objectives, transformation, starts, shardings(abstract), training.accumulate, training.seed
+            ),
+            "train step", *facts, starts, training.accumulate,
+        )  # fmt: skip
         rate = optimizers.schedule(optimizer, training.steps)
         loop = _Loop(training, checkpoints, log, validation, write_samples, rate, batches.pairs)
         stopping = leaving.enter_context(processes.stop_requests())
