@@ -130,5 +130,6 @@ def test_no_spelling_of_a_molecule_is_refused(tokenizer, shared):
 
 @pytest.mark.slow
 def test_nine_of_ten_strings_of_an_untrained_model_are_molecules(constraint, tokenizer):
-    shares = [_parsed(constraint, tokenizer, 1000, seed) for seed in range(100)]
-    assert np.mean(shares) >= 0.9
+    share = np.mean([_parsed(constraint, tokenizer, 1000, seed) for seed in range(100)])
+    print(f"{share:.4f} of 100,000 strings parse")
+    assert share >= 0.9

@@ -63,7 +63,7 @@ class Sets:
     ends: UInt32[Array, " W"]
     wildcards: UInt32[Array, " W"]
     carbons: UInt32[Array, "2 W"]
-    """Aromatic ones: any, and those without hydrogens."""
+    """Aromatic ones: any, and "c"."""
     doubles: UInt32[Array, " W"]
     closing: UInt32[Array, " W"]
     end: UInt32[Array, " W"]
@@ -129,7 +129,7 @@ def sets(tables: Tables) -> Sets:
         "oxides": words(np.stack([oxygen, oxygen & filled])),
         "ends": words((kind == kinds.END) | (kind == kinds.CLOSE_BRANCH)),
         "wildcards": words(is_atom & (value == t.wildcard)),
-        "carbons": words(np.stack([carbon, carbon & (meaning["hydrogens"] == 0)])),
+        "carbons": words(np.stack([carbon, carbon & t.plain])),
         "doubles": words((kind == kinds.BOND) & (t.before[np.where(kind == kinds.BOND, value, 0)] == 2)),
         "closing": words(kind == kinds.CLOSE_BRACKET),
         "end": words(kind == kinds.END),

@@ -61,6 +61,8 @@ class Tables:
     """Kind of "*"."""
     carbon: Int[Array, ""]
     """Kind of "c"."""
+    plain: Bool[Array, " V"]
+    """Tokens without brackets."""
     spelled: Int[Array, "symbols charges"]
     """Kind of a symbol with a charge (`CHARGES` is none) in a bracket atom spelled piece by piece."""
     room: Int[Array, " symbols"]
@@ -108,6 +110,7 @@ def tables(tokenizer: Tokenizer) -> Tables:
         after=jnp.asarray(orders[1]),
         wildcard=jnp.asarray(kind_of("*")),
         carbon=jnp.asarray(kind_of("c", 0, False)),
+        plain=jnp.asarray([not surface.startswith(b"[") for surface in tokenizer.surfaces[: tokenizer.vocab_size]]),
         spelled=jnp.asarray(spelled, jnp.int32),
         room=jnp.asarray(most.max(1), jnp.int32),
     )
