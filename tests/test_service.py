@@ -1,6 +1,7 @@
 """The HTTP service: what it answers, what it refuses, and that callers share batches and nothing else."""
 
 import asyncio
+import socket
 import threading
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from small_index import ASPIRIN, make_index, untrained, write_library
 
+from atomas_jax.cli import main
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.retrieval.finder import Finder, Question, SearchSettings
 from atomas_jax.service.batching import Batcher, Busy
@@ -194,3 +196,11 @@ def test_too_many_waiting_are_turned_away_and_who_has_gone_is_not_worked_for():
 
     batcher_of(scenario, work, most=2)
     assert worked == [1, 5]
+
+
+def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(capsys, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as stop:
+        main(["serve", str(tmp_path / "no run"), "--port", str(taken.getsockname()[1])])
+    told = capsys.readouterr().err
+    assert (stop.value.code, told.count("\n")) == (2, 1)
+    assert "ddress already in use" in told
