@@ -121,6 +121,7 @@ def test_an_exported_run_gives_the_same_logits_beams_and_vectors_in_transformers
     assert code == 0, err
     ours = atomas_jax.load(small_run)
     card = (tmp_path / "out" / "README.md").read_text()
+    assert "some of what it writes is no molecule" in card
     use, vectors, program = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     names: dict = {}
     exec(use.replace('folder = "."', f"folder = {str(tmp_path / 'out')!r}") + vectors, names)

@@ -148,9 +148,14 @@ def _limits(model: TrainedModel) -> str:
         else "`tokenizer_smiles` gives the unknown token for bracket atoms outside the vocabulary, which atomas_jax "
         "(tokenizer in `atomas_tokenizer`) spells. Captions and SMILES go through different tokenizers."
     )
+    constraint = (
+        "" if model.tokenizer.kind == "t5" else "atomas_jax writes SMILES under a validity constraint and replaces "
+        "what RDKit does not read; `generate` of transformers does neither, so that some of what it writes is no "
+        "molecule. "
+    )  # fmt: skip
     return (
         "What is written may be false or no molecule: have a chemist and RDKit look. Not for decisions about health, "
-        f"safety or law. {kind}"
+        f"safety or law. {constraint}{kind}"
     )
 
 
