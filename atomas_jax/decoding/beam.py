@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from atomas_jax.decoding import constraint
+from atomas_jax.decoding.greatest import greatest
 from atomas_jax.decoding.loop import EOS_ID, PAD_ID, Batch, Decoded, Rules
 from atomas_jax.decoding.settings import DecodingConfig
 
@@ -68,10 +69,10 @@ class BeamSearch:
         strings, beams, _ = state.running.shape
         written = position + 1
         allowed = constraint.permitted(rules, state.remembered, position, settings.max_length)
-        gains = jnp.where(allowed, jax.nn.log_softmax(logits, axis=-1), -jnp.inf).reshape(strings, beams, -1)
-        vocabulary = gains.shape[-1]
-        totals = (gains + state.running_score[:, :, None]).reshape(strings, -1)
-        score, choice = jax.lax.top_k(totals, 2 * beams)
+        vocabulary = logits.shape[-1]
+        so_far = state.running_score - jax.nn.logsumexp(logits, axis=-1).reshape(strings, beams)
+        allowed = allowed.reshape(-1, min(beams, len(allowed)), vocabulary)
+        score, choice = greatest(logits.reshape(strings, beams, vocabulary), 2 * beams, so_far, allowed)
         parent, token = choice // vocabulary, choice % vocabulary
         continued = jnp.take_along_axis(state.running, parent[:, :, None], axis=1)
         continued = jax.lax.dynamic_update_slice_in_dim(continued, token[:, :, None], position, axis=2)

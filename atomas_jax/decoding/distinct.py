@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from atomas_jax.decoding import constraint
+from atomas_jax.decoding.greatest import greatest
 from atomas_jax.decoding.loop import EOS_ID, PAD_ID, Batch, Decoded, Rules, string_keys
 from atomas_jax.decoding.settings import DecodingConfig
 
@@ -75,7 +76,7 @@ class DistinctSampling:
         perturbed = jnp.where(state.done[:, :, None], itself, perturbed)
         drawn = jnp.where(state.done[:, :, None], state.drawn[:, :, None], drawn)
 
-        kept, choice = jax.lax.top_k(perturbed.reshape(strings, -1), count)
+        kept, choice = greatest(perturbed, count)
         parent, token = choice // vocabulary, choice % vocabulary
         rows = (parent + count * jnp.arange(strings)[:, None]).reshape(-1)
 

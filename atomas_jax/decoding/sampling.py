@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from atomas_jax.decoding import constraint
+from atomas_jax.decoding.greatest import greatest
 from atomas_jax.decoding.loop import EOS_ID, PAD_ID, Batch, Decoded, Rules, row_keys
 from atomas_jax.decoding.settings import DecodingConfig
 
@@ -49,13 +50,12 @@ class Sampling:
 
     @staticmethod
     def step(logits, rows: _Rows, position, rules: Rules, settings: DecodingConfig) -> tuple[_Rows, None]:
-        possible = jnp.where(
-            constraint.permitted(rules, rows.remembered, position, settings.max_length), logits, -jnp.inf
-        )
+        allowed = constraint.permitted(rules, rows.remembered, position, settings.max_length)
         if settings.method == "greedy":
-            chosen = _first_greatest(possible)
+            chosen = _greatest(logits, allowed)
         else:
-            chosen = draw(jax.vmap(jax.random.fold_in, in_axes=(0, None))(rows.keys, position), possible, settings)
+            keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(rows.keys, position)
+            chosen = draw(keys, jnp.where(allowed, logits, -jnp.inf), settings)
         chosen = jnp.where(rows.done.reshape(-1), PAD_ID, chosen)
         gain = jnp.take_along_axis(logits, chosen[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(logits, axis=-1)
         token = chosen.reshape(rows.done.shape)
@@ -103,11 +103,8 @@ def _drawn(keys: Array, logits: Float[Array, "R V"], settings: DecodingConfig) -
         least = jnp.max(logits, axis=-1, keepdims=True) + math.log(settings.min_p)
         logits = jnp.where(logits < least, -jnp.inf, logits)
     noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:]))(keys)
-    return _first_greatest(logits + noise)
+    return _greatest(logits + noise)
 
 
-def _first_greatest(values: Float[Array, "R V"]) -> Int[Array, " R"]:
-    """`argmax` as two reductions, which vectorise on CPU where the one of pairs does not."""
-    place = jnp.arange(values.shape[-1], dtype=jnp.int32)
-    greatest = jnp.max(values, axis=-1, keepdims=True)
-    return jnp.min(jnp.where(values == greatest, place, values.shape[-1] - 1), axis=-1)
+def _greatest(values: Float[Array, "R V"], allowed: Bool[Array, "#R V"] | None = None) -> Int[Array, " R"]:
+    return greatest(values[:, None], 1, allowed=None if allowed is None else allowed[:, None])[1][:, 0]
