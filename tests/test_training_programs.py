@@ -89,3 +89,23 @@ def test_the_folder_holds_only_the_newest_programs(folder):
         Kept(doubled, fact)(ONES)
     assert len([*folder.glob("*.program")]) == NEWEST
     Kept(NotCompiled(), NEWEST + 2)(ONES)
+
+
+def test_a_program_of_the_compilation_cache_is_not_written_without_its_kernels(folder):
+    """On the CPU what jax read from its cache cannot be handed out whole again."""
+    least = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
+    before = {name: getattr(jax.config, name) for name in least}
+
+    def new():  # another function each time, of one program
+        return jax.jit(lambda x: jnp.cumsum(jnp.sort(jnp.sin(x) @ jnp.cos(x).T, axis=0) - x.mean(), axis=1))
+
+    x = jnp.arange(144.0).reshape(12, 12)
+    try:
+        for name, value in least.items():
+            jax.config.update(name, value)
+        expected = new()(x)
+        for _ in range(3):
+            np.testing.assert_array_equal(Kept(new(), "cached")(x), expected)
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)

@@ -56,7 +56,9 @@ def _program(folder: Path, function, facts: tuple, arguments: tuple) -> jax.stag
     program = _read(path)
     if processes.all_agree(program is not None):
         return program
-    program = function.lower(*arguments).compile()
+    program, looked_up = _compiled(function, arguments)
+    if looked_up and jax.default_backend() == "cpu":  # written again, such a program would lack kernels (jaxlib 0.10)
+        return program
     try:
         pickled = pickle.dumps(serialize(program))
         write_whole(path, hashlib.sha256(pickled).digest() + pickled)
@@ -66,6 +68,17 @@ def _program(folder: Path, function, facts: tuple, arguments: tuple) -> jax.stag
     except (OSError, ValueError, NotImplementedError):  # a full disk; a backend that cannot hand its programs out
         pass
     return program
+
+
+def _compiled(function, arguments: tuple) -> tuple[jax.stages.Compiled, bool]:
+    """The program of a jitted function, and whether jax found it in its own cache."""
+    events = []
+    note = lambda event, **_: events.append(event)  # noqa: E731
+    jax.monitoring.register_event_listener(note)
+    try:
+        return function.lower(*arguments).compile(), "/jax/compilation_cache/cache_hits" in events
+    finally:
+        jax.monitoring.unregister_event_listener(note)
 
 
 def _read(path: Path) -> jax.stages.Compiled | None:
