@@ -43,6 +43,8 @@ class _Beams:
 class BeamSearch:
     """The best strings of each input, scored by log-probability / length ** penalty."""
 
+    branching = True
+
     @staticmethod
     def start(batch: Batch, rules: Rules, settings: DecodingConfig) -> _Beams:
         strings, beams = len(batch.lengths), settings.beams

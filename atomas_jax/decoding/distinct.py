@@ -39,6 +39,8 @@ class _Branches:
 class DistinctSampling:
     """Different samples of each input, in the order drawn, scored by their perturbed log-probability."""
 
+    branching = True
+
     @staticmethod
     def start(batch: Batch, rules: Rules, settings: DecodingConfig) -> _Branches:
         count, strings = settings.continuations, len(batch.lengths)

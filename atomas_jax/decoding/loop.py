@@ -84,6 +84,9 @@ State = TypeVar("State")
 class Way(Protocol[State]):
     """A way of decoding. The leaves of its state are arrays [B, ...] or [R, ...]."""
 
+    branching: bool
+    """Whether rows may come to continue other rows of their string."""
+
     def start(self, batch: Batch, rules: Rules, settings: DecodingConfig) -> State:
         """Nothing written yet."""
         ...
@@ -213,7 +216,7 @@ def _start(params, weights, batch, rules, *, way: Way, config, settings, mesh):
         encoded = EncoderDecoder(config).apply({"params": params}, batch.tokens, mask, method="encode")
         length = settings.max_length
         cache = init_cache(
-            weights, config, encoded, mask, length, settings.continuations, capacity=capacities(length)[0]
+            weights, config, encoded, mask, length, settings.continuations, capacities(length)[0], way.branching
         )
         return way.start(batch, rules, settings), _packed(cache)
 

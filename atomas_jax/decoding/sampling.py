@@ -31,6 +31,8 @@ class _Rows:
 class Sampling:
     """The greedy string or independent samples of each input, scored by their log-probability."""
 
+    branching = False
+
     @staticmethod
     def start(batch: Batch, rules: Rules, settings: DecodingConfig) -> _Rows:
         count, strings = settings.continuations, len(batch.lengths)

@@ -1,10 +1,14 @@
 """One token at a time: the decoder with explicit caches, as pure functions of parameters and cache.
 
 Dimension letters: B strings, N continuations of each (samples or beams), R = B * N rows, S length of the encoded
-string, P places of the cache, H heads, K head width, D width, F feed-forward, V vocabulary.
+string, P places of the cache, G groups of M rows that read one another's keys (samples: R groups of one row; beams: B
+groups of N), H heads, K head width, D width, F feed-forward, V vocabulary.
 
 A step does as little as it can. Cross-attention keys and values are computed once a string and shared by its N
-continuations; self-attention keys and values are written in place. Matrices that read the same states are one matrix.
+continuations; self-attention keys and values are written in place and never moved. A beam that continues another takes
+over its list of who wrote which place, and each beam's query sees all that the beams of its string wrote, less what
+others wrote: M times the products, which are small, for caches that are read once, where moving them would read and
+write them all, for every token. Matrices that read the same states are one matrix.
 States are [D, R] and kernels stand on their left: the kernels, by far the larger side, are then read as they lie,
 where on CPU the product with kernels on the right would first lay them out anew, for every token (a sixth of the
 time at 64 rows). The layers are unrolled, not scanned: a scan would copy every layer's weights and caches out of their
@@ -59,9 +63,12 @@ class Cache:
 
     position: Int[Array, ""]
     """Place of the next token, the same for all rows."""
-    keys: tuple[Float[Array, "R H P K"], ...]
-    values: tuple[Float[Array, "R H P K"], ...]
-    cross_keys: tuple[Float[Array, "B H S K"], ...]
+    keys: tuple[Float[Array, "G H K PM"], ...]
+    values: tuple[Float[Array, "G H PM K"], ...]
+    """A place's M rows beside one another. One dimension: were it cut up for reading, XLA would copy it first."""
+    writers: Int[Array, "G M P"] | None
+    """Which row of its group wrote each place that a row continues; None where every row continues itself."""
+    cross_keys: tuple[Float[Array, "B H K S"], ...]
     cross_values: tuple[Float[Array, "B H S K"], ...]
     cross_bias: Float[Array, "B 1 1 S"]
     self_bias: Float[Array, "H 2P"]
@@ -70,7 +77,12 @@ class Cache:
     @property
     def capacity(self) -> int:
         """Places P of the self-attention caches."""
-        return self.keys[0].shape[2]
+        return self.values[0].shape[2] // self.group
+
+    @property
+    def group(self) -> int:
+        """Rows M that read one another's keys."""
+        return 1 if self.writers is None else self.writers.shape[1]
 
 
 def step_weights(params: Any, config: T5Config) -> StepWeights:
@@ -119,26 +131,31 @@ def init_cache(
     max_length: int,
     continuations: int = 1,
     capacity: int | None = None,
+    branching: bool = False,
 ) -> Cache:
     """An empty cache for up to `max_length` tokens of `continuations` rows a string.
 
-    `capacity` (default `max_length`) places are made at first; `grow` makes more.
+    `capacity` (default `max_length`) places are made at first; `grow` makes more. With `branching` the rows of a string
+    may come to continue one another (`reorder`).
     """
 
-    def heads(kernel):
-        split = kernel.reshape(config.num_heads, config.d_kv, -1)
-        return jnp.einsum("bsd,hkd->bhsk", encoded, split)
+    def split(kernel):
+        return kernel.reshape(config.num_heads, config.d_kv, -1)
 
-    rows = encoded.shape[0] * continuations
-    shape = (rows, config.num_heads, capacity or max_length, config.d_kv)
-    empty = tuple(jnp.zeros(shape, config.dtype) for _ in weights.layers)
+    group = continuations if branching else 1
+    groups, places = encoded.shape[0] * continuations // group, capacity or max_length
+
+    def empty(*shape):
+        return tuple(jnp.zeros((groups, config.num_heads, *shape), config.dtype) for _ in weights.layers)
+
     past = distance_bias(weights.relative_bias, config, 1 - max_length, 0, bidirectional=False)
     return Cache(
         position=jnp.zeros((), jnp.int32),
-        keys=empty,
-        values=empty,
-        cross_keys=tuple(heads(layer.cross_key) for layer in weights.layers),
-        cross_values=tuple(heads(layer.cross_value) for layer in weights.layers),
+        keys=empty(config.d_kv, places * group),
+        values=empty(places * group, config.d_kv),
+        writers=jnp.zeros((groups, group, places), jnp.int32) if branching else None,
+        cross_keys=tuple(jnp.einsum("bsd,hkd->bhks", encoded, split(layer.cross_key)) for layer in weights.layers),
+        cross_values=tuple(jnp.einsum("bsd,hkd->bhsk", encoded, split(layer.cross_value)) for layer in weights.layers),
         cross_bias=mask_bias(encoded_mask),
         self_bias=jnp.pad(past, ((0, 0), (0, max_length)), constant_values=MASKED),
     )
@@ -146,18 +163,22 @@ def init_cache(
 
 def grow(cache: Cache, capacity: int) -> Cache:
     """The same cache with room for `capacity` tokens; it must not be less than it has."""
-    more = ((0, 0), (0, 0), (0, capacity - cache.capacity), (0, 0))
+    more = capacity - cache.capacity
+
+    def longer(array, axis, times=cache.group):
+        return jnp.pad(array, [(0, more * times if at == axis else 0) for at in range(array.ndim)])
+
     return cache.replace(
-        keys=tuple(jnp.pad(keys, more) for keys in cache.keys),
-        values=tuple(jnp.pad(values, more) for values in cache.values),
+        keys=tuple(longer(keys, 3) for keys in cache.keys),
+        values=tuple(longer(values, 2) for values in cache.values),
+        writers=None if cache.writers is None else longer(cache.writers, 2, 1),
     )
 
 
 def reorder(cache: Cache, rows: Int[Array, " R"]) -> Cache:
     """Row i continues what row `rows[i]` remembered; rows must stay with their string."""
-    return cache.replace(
-        keys=tuple(keys[rows] for keys in cache.keys), values=tuple(values[rows] for values in cache.values)
-    )
+    within = rows.reshape(-1, cache.group, 1) % cache.group
+    return cache.replace(writers=jnp.take_along_axis(cache.writers, within, axis=1))
 
 
 def decode_step(
@@ -168,15 +189,25 @@ def decode_step(
     Row b * N + n is continuation n of string b. The same numbers as the last position of a teacher-forced pass.
     """
     strings, rows = cache.cross_bias.shape[0], tokens.shape[0]
+    group, groups = cache.group, rows // cache.group
+    at = cache.position * group
     inner = config.num_heads * config.d_kv
     start = cache.self_bias.shape[1] // 2 - 1 - cache.position
-    bias = jax.lax.dynamic_slice_in_dim(cache.self_bias, start, cache.capacity, axis=1)[None, :, None, :]
-    at = (0, 0, cache.position, 0)
+    by_distance = jax.lax.dynamic_slice_in_dim(cache.self_bias, start, cache.capacity, axis=1)
+    biases = (jnp.repeat(by_distance, group, axis=1)[None, :, None],)
+    if cache.writers is not None:
+        itself = jnp.broadcast_to(jnp.arange(group)[:, None], (groups, group, 1))
+        writers = jax.lax.dynamic_update_slice(cache.writers, itself, (0, 0, cache.position))
+        cache = cache.replace(writers=writers)
+        own = writers[..., None] == jnp.arange(group)
+        biases = (*biases, jnp.where(own, 0.0, MASKED).reshape(groups, 1, group, -1))
 
-    def heads(projected: Float[Array, "HK R"], groups: int) -> Float[Array, "G H Q K"]:
-        """The rows of each of `groups` groups, which see the same keys, as its queries."""
-        split = projected.reshape(config.num_heads, config.d_kv, groups, rows // groups)
-        return split.transpose(2, 0, 3, 1)
+    def heads(projected: Float[Array, "HK R"], groups: int) -> Float[Array, "G H K Q"]:
+        """The rows of each of `groups` groups, which see the same keys."""
+        return projected.reshape(config.num_heads, config.d_kv, groups, rows // groups).transpose(2, 0, 1, 3)
+
+    def mixed(queries: Float[Array, "G H K Q"], keys: Float[Array, "G H K S"], values, *biases):
+        return attend(queries.swapaxes(2, 3), keys.swapaxes(2, 3), values, *biases)
 
     def joined(kernel: Float[Array, "D HK"], mixed: Float[Array, "G H Q K"]) -> Float[Array, "D R"]:
         return jnp.einsum("di,ri->dr", kernel, mixed.transpose(0, 2, 1, 3).reshape(rows, inner))
@@ -185,13 +216,14 @@ def decode_step(
     keys, values = [], []
     for index, layer in enumerate(weights.layers):
         queries, new_keys, new_values = jnp.split(layer.self_projections @ _normed(x, layer.self_scale, config), 3)
-        keys.append(jax.lax.dynamic_update_slice(cache.keys[index], heads(new_keys, rows), at))
-        values.append(jax.lax.dynamic_update_slice(cache.values[index], heads(new_values, rows), at))
-        x = x + joined(layer.self_out, attend(heads(queries, rows), keys[-1], values[-1], bias))
+        new_keys, new_values = heads(new_keys, groups), heads(new_values, groups).swapaxes(2, 3)
+        keys.append(jax.lax.dynamic_update_slice_in_dim(cache.keys[index], new_keys, at, axis=3))
+        values.append(jax.lax.dynamic_update_slice_in_dim(cache.values[index], new_values, at, axis=2))
+        x = x + joined(layer.self_out, mixed(heads(queries, groups), keys[-1], values[-1], *biases))
 
         queries = heads(layer.cross_query @ _normed(x, layer.cross_scale, config), strings)
         crossed = cache.cross_keys[index], cache.cross_values[index]
-        x = x + joined(layer.cross_out, attend(queries, *crossed, cache.cross_bias))
+        x = x + joined(layer.cross_out, mixed(queries, *crossed, cache.cross_bias))
 
         hidden = layer.forward_in @ _normed(x, layer.forward_scale, config)
         if config.activation == "gated-gelu":
