@@ -64,7 +64,7 @@ def _lines_of(file: Path, what: str) -> Iterator[Line]:
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}") from None
     if not any_line:
-        raise UserError(f"{file} holds no {what}")
+        raise UserError(f"{'standard input' if str(file) == '-' else file} holds no {what}")
 
 
 _PATIENCE = 0.05

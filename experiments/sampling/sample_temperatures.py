@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import atomas_jax
+from atomas_jax import progress
 from atomas_jax.chemistry.drawing import svg
 from atomas_jax.chemistry.fingerprints import morgan_bits, tanimoto
 from atomas_jax.chemistry.molecules import canonical_smiles, is_valid
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--temperatures", type=float, nargs="+", default=[0.5, 0.7, 1.0, 1.3])
     parser.add_argument("-n", type=int, default=4, help="samples a description")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--unconstrained", action="store_true", help="without the validity constraint")
     parser.add_argument("--out", type=Path, default=Path("samples"), help="folder of the pictures")
     options = parser.parse_args()
 
@@ -38,12 +40,13 @@ def main() -> None:
     known = {canonical_smiles(line.strip()) for line in lines if is_valid(line)}
     print(f"{'T':>5} {'validity':>9} {'uniqueness':>11} {'novelty':>8} {'diversity':>10}")
     for temperature in options.temperatures:
-        # what the model writes by itself is measured: nothing is forbidden, nothing replaced
-        written = model.write_molecules(
-            texts, method="sample", results=options.n, temperature=temperature, seed=options.seed,
-            constrained=False, valid=False,
-        )  # fmt: skip
-        strings = [string for answers in written for string in answers]
+        with progress.bar(f"temperature {temperature}", len(texts), "descriptions") as bar:
+            # what is written is measured: what is no molecule is not replaced
+            written = model.write_molecules(
+                texts, bar.advance, method="sample", results=options.n, temperature=temperature, seed=options.seed,
+                constrained=not options.unconstrained, valid=False,
+            )  # fmt: skip
+            strings = [string for answers in written for string in answers]
         valid = [canonical_smiles(string) for string in strings if is_valid(string)]
         different = sorted(set(valid))
         row = (
