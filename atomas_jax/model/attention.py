@@ -13,7 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from atomas_jax.model.configuration import T5Config
-from atomas_jax.model.dense import Dense
+from atomas_jax.model.dense import Dense, repeated
 from atomas_jax.model.layout import Layout, join, permuted
 
 MASKED = -1e9
@@ -134,7 +134,9 @@ def attend(
     Biases come apart, so that one of all strings and one of all heads are never held as their sum.
     """
     logits = jnp.einsum("bhqk,bhsk->bhqs", queries, keys, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(sum(biases, logits), axis=-1).astype(values.dtype)
+    for bias in biases:
+        logits = logits + (repeated(bias[0], logits.shape[:1]) if bias.shape[0] == 1 else bias)
+    weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
     return jnp.einsum("bhqs,bhsk->bhqk", dropout(weights), values)
 
 

@@ -13,7 +13,7 @@ from flax import linen as nn
 from atomas_jax.errors import UserError
 from atomas_jax.model.clustering import CLUSTERINGS, cluster_count
 from atomas_jax.model.configuration import AlignmentConfig
-from atomas_jax.model.dense import Dense
+from atomas_jax.model.dense import Dense, repeated
 from atomas_jax.model.layout import Layout, join
 from atomas_jax.model.placement import split_rows, whole
 
@@ -60,7 +60,7 @@ class Polymerisation(nn.Module):
         if self.config.clustering not in CLUSTERINGS:
             raise UserError(f"no clustering {self.config.clustering!r}: choose one of {', '.join(CLUSTERINGS)}")
         x = jnp.where(mask[:, :, None], x, 0)
-        x = layer_norm("token_norm")(x.astype(jnp.float32) + NeighbourMix(self.dtype, name="conv")(x, layout))
+        x = LayerNorm(name="token_norm")(x.astype(jnp.float32) + NeighbourMix(self.dtype, name="conv")(x, layout))
         score = projection(1, ("embed", None), "float32", "token_score")(x)[:, :, 0]
 
         parts = [self._clustered(*part) for part in zip(*(map(strings, layout.cut(a)) for a in (x, mask, score)))]
@@ -84,7 +84,7 @@ class Polymerisation(nn.Module):
         if width % heads:
             raise UserError(f"alignment.attention_heads = {heads} does not divide the model's width {width}")
         head_width = width // heads
-        norm = layer_norm("attention_norm")
+        norm = LayerNorm(name="attention_norm")
         query = projection(width, ("embed", "heads"), self.dtype, "query")(norm(merged))
         key_value = split_rows(projection(2 * width, ("embed", "heads"), self.dtype, "key_value")(norm(x)))
         query = query.reshape(*query.shape[:2], heads, head_width)
@@ -148,16 +148,22 @@ def merge(x: jax.Array, score: jax.Array, mask: jax.Array, assignment: jax.Array
     return total / (weight.sum(1) + MERGE_EPSILON * jnp.exp(-shift))[:, :, None]
 
 
-def layer_norm(name: str) -> nn.LayerNorm:
-    """LayerNorm in float32 with the published epsilon."""
-    return nn.LayerNorm(
-        epsilon=LAYER_NORM_EPSILON,
-        dtype=jnp.float32,
-        use_fast_variance=False,
-        scale_init=nn.with_logical_partitioning(nn.initializers.ones_init(), ("embed",)),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), ("embed",)),
-        name=name,
-    )
+class LayerNorm(nn.Module):
+    """Layer normalisation in float32 with the published epsilon; learned scale and bias."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[.., D] -> float32 [.., D]."""
+        x = x.astype(jnp.float32)
+        centred = x - x.mean(-1, keepdims=True)
+        normed = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + LAYER_NORM_EPSILON)
+
+        def parameter(name: str, init) -> jax.Array:
+            init = nn.with_logical_partitioning(init, ("embed",))
+            return repeated(self.param(name, init, x.shape[-1:], jnp.float32), x.shape[:-1])
+
+        scale = parameter("scale", nn.initializers.ones_init())
+        return normed * scale + parameter("bias", nn.initializers.zeros_init())
 
 
 def projection(

@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from atomas_jax.model.attention import Attention, Biases, Encoded, RelativeBias, causal_bias, encoded, mask_bias
 from atomas_jax.model.configuration import T5Config
-from atomas_jax.model.dense import Dense, StringDropout
+from atomas_jax.model.dense import Dense, StringDropout, repeated
 from atomas_jax.model.layout import Layout
 from atomas_jax.model.placement import split_rows, whole
 
@@ -37,7 +37,8 @@ class RMSNorm(nn.Module):
         scale = self.param("scale", init, (x.shape[-1],), jnp.float32)
         wide = x.astype(jnp.float32)
         variance = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-        normed = wide * jax.lax.rsqrt(variance + self.config.layer_norm_epsilon) * scale
+        normed = wide * jax.lax.rsqrt(variance + self.config.layer_norm_epsilon)
+        normed = normed * repeated(scale, x.shape[:-1])
         return normed.astype(self.config.dtype)
 
 
