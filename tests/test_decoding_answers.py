@@ -122,3 +122,30 @@ def test_the_face_gives_log_probabilities_valid_molecules_and_a_list_in_parts(mo
     assert all(a.log_probability < 0 for answers in ranked for a in answers)
     with pytest.raises(UserError, match="rerank 'most' is not known"):
         model.generate(texts, rerank="most")
+
+
+def test_further_rounds_go_from_the_settings_to_all_that_is_allowed():
+    rounds = []
+
+    def recording(inputs, numbers, settings, on_progress=None):
+        rounds.append(settings)
+        return letters(inputs, numbers, settings)
+
+    bold = DecodingConfig(method="sample", temperature=0.5, top_k=3, top_p=0.5, min_p=0.1, constrained=False)
+    list(Chooser(bold, recording, lambda tokens: "x", accept=lambda string: False).answers("x", 0, 2))
+    assert [settings.constrained for settings in rounds] == [False, True, True, True]
+    assert [settings.temperature for settings in rounds[:3]] == [0.5, 0.5, 1.0] and rounds[3].temperature > 100
+    assert [settings.top_k for settings in rounds] == [3, 3, 0, 0]
+    rounds.clear()
+    list(Chooser(bold, recording, lambda tokens: "x", accept=lambda string: False, budget=200).answers("x", 0, 2))
+    assert {settings.temperature for settings in rounds} == {0.5}, "steering asks for the model's own"
+
+
+def test_on_a_budget_an_input_is_done_when_its_answers_are_there():
+    told, served = [], iter("xxxxyyyy")
+    asked = Chooser(
+        DecodingConfig(), letters, lambda tokens: "x", accept=lambda string: next(served, "y") == "y", budget=20
+    )
+    for answers in asked.answers("abc", 0, 3, told.append):
+        assert sum(told) == 3 and answers[0].string == "x"
+    assert told[0] == 0 and len(told) == 3

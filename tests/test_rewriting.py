@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 import threading
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from atomas_jax import progress
 from atomas_jax.cli import main
 from atomas_jax.commands.continued import ContinuedOutput
 from atomas_jax.commands.lines import Line, arriving
@@ -171,3 +173,14 @@ def test_a_refused_argument_ends_the_command(capsys, small_run):
         code, out, err = atomas(capsys, "caption", small_run, "CCO", string)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert said in err
+
+
+def test_a_log_is_told_the_end_once(capsys, monkeypatch):
+    monkeypatch.setattr(progress.time, "monotonic", count(0, 20).__next__)
+    with progress.bar("write", 2, "strings") as bar:
+        bar.advance()
+        bar.advance()
+    assert [line[:21] for line in capsys.readouterr().err.splitlines()] == [
+        "write: 1 of 2 strings",
+        "write: 2 of 2 strings",
+    ]
