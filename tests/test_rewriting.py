@@ -1,5 +1,6 @@
 """Long lists on the command line: streaming, a column of scores, and a killed command that the same one finishes."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from atomas_jax import progress
 from atomas_jax.cli import main
 from atomas_jax.commands.continued import ContinuedOutput
-from atomas_jax.commands.lines import Line, arriving
+from atomas_jax.commands.lines import Line, arriving, count_lines, read_lines
 from atomas_jax.errors import UserError
 from atomas_jax.trained import TrainedModel
 
@@ -184,3 +185,14 @@ def test_a_log_is_told_the_end_once(capsys, monkeypatch):
         "write: 1 of 2 strings",
         "write: 2 of 2 strings",
     ]
+
+
+def test_lists_may_be_compressed_and_a_damaged_one_is_told(tmp_path):
+    listed = tmp_path / "list.smi.gz"
+    listed.write_bytes(gzip.compress(b"CCO\n\nCCN\n"))
+    assert list(read_lines((), listed, "molecules")) == [(1, "CCO"), (3, "CCN")]
+    assert count_lines((), listed) == 2
+    listed.write_bytes(listed.read_bytes()[:-9])
+    assert count_lines((), listed) is None
+    with pytest.raises(UserError, match="list.smi.gz cannot be read: Compressed file ended"):
+        list(read_lines((), listed, "molecules"))

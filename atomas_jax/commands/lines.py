@@ -1,10 +1,12 @@
 """Strings in from arguments or a file's lines, read as they are needed."""
 
+import gzip
 import queue
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from atomas_jax.errors import UserError
 
@@ -49,7 +51,7 @@ def _lines_of(file: Path, what: str) -> Iterator[Line]:
     any_line = False
     try:
         # not by text mode: it cuts at form feeds and U+2028 too, and numbers would not be an editor's
-        with open(0, "rb", closefd=False) if str(file) == "-" else file.open("rb") as stream:
+        with open(0, "rb", closefd=False) if str(file) == "-" else _opened(file) as stream:
             for number, line in enumerate(stream, 1):
                 encoding, fault = "utf-8-sig" if number == 1 else "utf-8", ""
                 try:
@@ -61,8 +63,8 @@ def _lines_of(file: Path, what: str) -> Iterator[Line]:
                     yield Line(number, string, fault)
     except FileNotFoundError:
         raise UserError(f"no file {file}") from None
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from None
+    except (OSError, EOFError, zlib.error) as error:  # the last two of gzip
+        raise UserError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not any_line:
         raise UserError(f"{'standard input' if str(file) == '-' else file} holds no {what}")
 
@@ -109,10 +111,17 @@ def arriving(lines: Iterator, most: int) -> Iterator[list]:
 
 
 def count_lines(given: tuple[str, ...], file: Path | None) -> int | None:
-    """How many strings `read_lines` will give; None for standard input, which is read once."""
+    """How many strings `read_lines` will give; None for standard input, which is read once, and for a damaged file."""
     if given:
         return len(given)
     if file is None or not file.is_file():
         return None
-    with file.open("rb") as stream:
-        return sum(1 for line in stream if line.strip())
+    try:
+        with _opened(file) as stream:
+            return sum(1 for line in stream if line.strip())
+    except (EOFError, zlib.error):
+        return None  # whoever reads it is told where
+
+
+def _opened(file: Path) -> BinaryIO:
+    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")

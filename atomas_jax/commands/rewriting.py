@@ -42,7 +42,7 @@ def caption(
     Args:
       run: A run folder.
       molecules: SMILES, or none to read them from --file.
-      file: One SMILES a line, a name may follow it; "-" is standard input.
+      file: One SMILES a line, a name may follow it; gzip'd where it ends in .gz; "-" is standard input.
       out: File to write; standard output when absent. The same command continues one that was stopped.
       checkpoint: best, latest, or a step that was kept.
       batch_size: Strings decoded together.
@@ -72,7 +72,7 @@ def generate(
     Args:
       run: A run folder.
       texts: Descriptions, or none to read them from --file.
-      file: One description a line; "-" is standard input.
+      file: One description a line; gzip'd where it ends in .gz; "-" is standard input.
       out: File to write; standard output when absent. The same command continues one that was stopped.
       checkpoint: best, latest, or a step that was kept.
       batch_size: Strings decoded together.
