@@ -194,5 +194,5 @@ def test_lists_may_be_compressed_and_a_damaged_one_is_told(tmp_path):
     assert count_lines((), listed) == 2
     listed.write_bytes(listed.read_bytes()[:-9])
     assert count_lines((), listed) is None
-    with pytest.raises(UserError, match="list.smi.gz cannot be read: Compressed file ended"):
+    with pytest.raises(UserError, match=r"list\.smi\.gz cannot be read: Compressed file ended"):
         list(read_lines((), listed, "molecules"))
