@@ -20,16 +20,18 @@ from matplotlib.figure import Figure
 from atomas_jax.files import write_whole
 
 ON_CPU = {
-    "training": ["--size", "small", "--pairs", "32", "--steps", "6", "--remat", "dots"],
+    "training": ["--size", "small", "--pairs", "32", "--steps", "6", "--remat", "dots", "--blocks", "8"],
     "alignment": ["--pairs", "16", "32", "64"],
     "padding": [],
     "decoding": ["--preset", "small", "--batches", "1", "64", "256"],
+    "startup": ["--size", "base"],
 }
 ON_ACCELERATOR = {
     "training": ["--size", "base", "--pairs", "256", "--dtype", "bfloat16", "--vocabulary", "32128", "--steps", "20"],
     "alignment": ["--pairs", "32", "64", "128", "256"],
     "padding": ["--pairs", "256"],
     "decoding": ["--preset", "base", "--dtype", "bfloat16", "--batches", "1", "64", "256"],
+    "startup": ["--size", "base", "--pairs", "256"],
 }
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from atomas_jax.model.placement import row_shards
 
-BLOCK_ELEMENTS = 8 * 2**20
+BLOCK_ELEMENTS = 32 * 2**20
 
 
 class TokenLoss(NamedTuple):
