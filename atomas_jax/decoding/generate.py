@@ -103,9 +103,7 @@ def generate(
         by_length = sorted(inputs_read, key=lambda item: -len(item[2]))
         for group, each in _groups(by_length, rows, mesh.size if mesh else 1):
             with contextlib.nullcontext() if compiled else jax.disable_jit():
-                decoded = decode(
-                    way, params, weights, config, settings, _padded(group, each, start_id), rules, mesh
-                )
+                decoded = decode(way, params, weights, config, settings, _padded(group, each, start_id), rules, mesh)
             results |= _read([index for index, _, _ in group], decoded)
             progress(len(group))
         for index, _, _ in inputs_read:
