@@ -207,11 +207,7 @@ def decode_step(
         return projected.reshape(config.num_heads, config.d_kv, groups, rows // groups).transpose(2, 0, 1, 3)
 
     def mixed(queries: Float[Array, "G H K Q"], keys: Float[Array, "G H K S"], values, *biases):
-        queries = queries.swapaxes(2, 3)
-        count = queries.shape[2]
-        if count == 1:  # twice: on CPU a single query's product with its keys is left to one core, that of two is not
-            queries = jnp.concatenate([queries, queries], axis=2)
-        return attend(queries, keys.swapaxes(2, 3), values, *biases)[:, :, :count]
+        return attend(queries.swapaxes(2, 3), keys.swapaxes(2, 3), values, *biases)
 
     def joined(kernel: Float[Array, "D HK"], mixed: Float[Array, "G H Q K"]) -> Float[Array, "D R"]:
         return jnp.einsum("di,ri->dr", kernel, mixed.transpose(0, 2, 1, 3).reshape(rows, inner))
