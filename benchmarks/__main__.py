@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from atomas_jax.files import write_whole
 
 ON_CPU = {
-    "training": ["--size", "small", "--pairs", "32", "--steps", "6", "--remat", "dots", "--blocks", "8"],
+    "training": ["--size", "small", "--pairs", "32", "--steps", "4", "--remat", "dots"],
     "alignment": ["--pairs", "16", "32", "64"],
     "padding": [],
     "decoding": ["--preset", "small", "--batches", "1", "64", "256"],
@@ -53,6 +53,9 @@ def draw_alignment(axes, found: dict) -> None:
     for name in ("in parts", "dense"):
         rows = [row for row in found["rows"] if name in row]
         axes.loglog([row["pairs"] for row in rows], [row[name]["bytes"] / 2**20 for row in rows], "o-", label=name)
+    pairs = [row["pairs"] for row in found["rows"]]
+    axes.minorticks_off()
+    axes.set_xticks(pairs, [str(count) for count in pairs])
     axes.set_title("Hierarchical alignment: memory")
     axes.set_xlabel("pairs")
     axes.set_ylabel("MiB")
