@@ -62,6 +62,14 @@ def test_another_setting_of_jax_is_another_program(folder):
         jax.config.update("jax_default_matmul_precision", before)
 
 
+@pytest.mark.parametrize("name", ["XLA_FLAGS", "LIBTPU_INIT_ARGS"])
+def test_another_flag_of_the_compiler_is_another_program(folder, monkeypatch, name):
+    Kept(doubled, "fact")(ONES)
+    monkeypatch.setenv(name, "--xla_cpu_enable_fast_math=true")
+    with pytest.raises(AssertionError, match="compiled again"):
+        Kept(NotCompiled(), "fact")(ONES)
+
+
 @pytest.mark.parametrize("damage", [b"", b"no program", b"\x80\x04K\x01."])
 def test_a_damaged_program_is_compiled_again(folder, damage):
     Kept(doubled, "fact")(ONES)

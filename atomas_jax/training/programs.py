@@ -6,6 +6,7 @@ here is found by what it was made from instead. Without that folder nothing is k
 """
 
 import hashlib
+import os
 import pickle
 import platform
 from collections.abc import Callable
@@ -23,6 +24,7 @@ NEWEST = 32
 
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 _ROOMS = ("batching", "model", "objectives", "training")
+_FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -35,8 +37,8 @@ class Kept:
 
     def __init__(self, function: Callable, *facts):
         """`function` is a result of `jax.jit`. `facts` are values whose `repr` says what its program is, together with
-        the arguments of the call, the code of this package, the versions of the libraries and the devices; one left out
-        would let a wrong program be found."""
+        the arguments of the call, the code of this package, the versions of the libraries, the compiler's flags and the
+        devices; one left out would let a wrong program be found."""
         self._function, self._facts = function, facts
         self._program = None
 
@@ -98,6 +100,7 @@ def _digest(facts: tuple, arguments: tuple) -> str:
         [(device.id, device.device_kind, device.client.platform_version) for device in jax.devices()],
         (jax.process_index(), jax.process_count(), _processor(), [version(name) for name in _LIBRARIES]),
         sorted((name, value) for name, value in jax.config.values.items() if "cache" not in name),
+        [os.environ.get(name) for name in _FLAGS],
     ]  # fmt: skip
     digest = hashlib.sha256("\n".join(map(repr, told)).encode())
     package = Path(__file__).parents[1]
