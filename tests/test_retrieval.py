@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from atomas_jax.model.widths import ATTENTION, fitting
 from atomas_jax.retrieval import search
-from atomas_jax.retrieval.embeddings import ATTENTION, fitting
 
 
 def signs(count: int, seed: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.errors import UserError
 from atomas_jax.model.configuration import T5Config
 from atomas_jax.model.incremental import StepWeights, step_weights
-from atomas_jax.retrieval.embeddings import fitting, padded
+from atomas_jax.model.widths import fitting, padded, power_of_two
 
 _WAYS = {"greedy": Sampling, "sample": Sampling, "distinct": DistinctSampling, "beam": BeamSearch}
 WINDOW = 32
@@ -91,7 +91,7 @@ def generate(
         (index, number, _checked(index, tokens, config))
         for index, number, tokens in islice(numbered, batches * batch_size)
     ]:
-        rows = min(batch_size, _power_of_two(len(inputs_read)))
+        rows = min(batch_size, power_of_two(len(inputs_read)))
         if not placed:
             weights, mesh, placed = weights or decoder_weights(params, config), _mesh(devices, rows, compiled), True
             if mesh:
@@ -143,7 +143,7 @@ def _forced(prefix: Sequence[int], config: T5Config, settings: DecodingConfig) -
     if len(prefix) >= settings.max_length:
         raise UserError(f"the prefix has {len(prefix)} tokens, max_length is {settings.max_length}: raise it")
     tokens = _checked("prefix", prefix, config)
-    return np.pad(tokens, (0, max(8, _power_of_two(len(tokens))) - len(tokens)))
+    return np.pad(tokens, (0, max(8, power_of_two(len(tokens))) - len(tokens)))
 
 
 def _checked(index: int | str, tokens: Sequence[int], config: T5Config) -> Int[np.ndarray, " L"]:
@@ -173,10 +173,6 @@ def _padded(group: list[tuple[int, int, np.ndarray]], rows: int, start_id: int) 
         tokens[row, : len(array)] = array
         lengths[row], row_ids[row] = len(array), number
     return Batch(tokens, lengths, np.full(rows, start_id, np.int32), row_ids)
-
-
-def _power_of_two(number: int) -> int:
-    return 1 << (number - 1).bit_length()
 
 
 def _read(indices: list[int], decoded: Decoded) -> dict[int, Written]:

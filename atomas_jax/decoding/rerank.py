@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, Int
 from atomas_jax.model.atomas import Atomas
 from atomas_jax.model.configuration import ModelConfig
 from atomas_jax.model.heads import unit
+from atomas_jax.model.widths import fitting, padded
 from atomas_jax.objectives.hierarchy import interaction
-from atomas_jax.retrieval.embeddings import fitting, padded
 
 
 def agreement(

@@ -23,8 +23,3 @@ def by_rows() -> NamedSharding:
 def whole() -> NamedSharding:
     """The whole array on every device."""
     return NamedSharding(rows_mesh(), PartitionSpec())
-
-
-def power_of_two(number: int) -> int:
-    """The least power of two that is not below `number` (1 or more)."""
-    return 1 << (number - 1).bit_length()

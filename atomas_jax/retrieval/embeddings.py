@@ -9,25 +9,8 @@ import numpy as np
 from atomas_jax.model.atomas import Atomas
 from atomas_jax.model.configuration import ModelConfig
 from atomas_jax.model.heads import Modality
-from atomas_jax.retrieval.devices import by_rows, power_of_two, rows_mesh, whole
-
-SHORTEST = 32
-"""Padded lengths are this times powers of two, so that few programs are compiled."""
-
-ATTENTION = 1 << 26
-"""Pairs of tokens, rows x width^2, that a device attends to at a time: 64 strings of 1,024, fewer of longer ones. A
-head holds 256 MiB of them."""
-
-
-def padded(longest: int) -> int:
-    """The width that strings of at most so many tokens are padded to."""
-    return SHORTEST * power_of_two(-(-max(longest, 1) // SHORTEST))
-
-
-def fitting(rows: int, width: int) -> int:
-    """As many of `rows` strings of `width` tokens as a device does at a time, a power of two; 1 at least."""
-    most = max(1, ATTENTION // width**2)
-    return min(power_of_two(rows), 1 << (most.bit_length() - 1))
+from atomas_jax.model.widths import fitting, padded
+from atomas_jax.retrieval.devices import by_rows, rows_mesh, whole
 
 
 def embed(

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from atomas_jax.retrieval.devices import AXIS, by_rows, power_of_two, rows_mesh, whole
+from atomas_jax.model.widths import power_of_two
+from atomas_jax.retrieval.devices import AXIS, by_rows, rows_mesh, whole
 
 BLOCK = 16384
 """Library vectors a device compares at a time."""

@@ -19,8 +19,8 @@ from fastapi.responses import JSONResponse
 import atomas_jax
 from atomas_jax.chemistry.molecules import parse
 from atomas_jax.errors import UserError
+from atomas_jax.model.widths import fitting
 from atomas_jax.retrieval.conditions import conditions
-from atomas_jax.retrieval.embeddings import fitting
 from atomas_jax.retrieval.finder import Finder, Question, SearchSettings
 from atomas_jax.retrieval.showing import as_values
 from atomas_jax.service.batching import Batcher, Busy
