@@ -13,6 +13,7 @@ import pytest
 from atomas_jax import progress
 from atomas_jax.cli import main
 from atomas_jax.commands.continued import ContinuedOutput
+from atomas_jax.commands import rewriting
 from atomas_jax.commands.lines import Line, arriving, count_lines, read_lines
 from atomas_jax.errors import UserError
 from atomas_jax.trained import TrainedModel
@@ -149,6 +150,46 @@ def test_what_has_arrived_is_answered_and_an_error_comes_behind_it():
     assert [next(groups), next(groups)] == [list("defg"), list("hi")]
     with pytest.raises(UserError, match="line 10"):
         next(groups)
+
+
+def test_many_refused_lines_do_not_wait_for_the_next_good_one(small_run, tmp_path, monkeypatch):
+    read, written = [], []
+
+    def endless():
+        yield from (Line(number, "CCO" if number in (3, 500) else "C1CC") for number in range(1, 1_000))
+        yield from (Line(number, "C1CC") for number in count(1_000))
+
+    class Output:
+        done, counts = 0, {}
+
+        def __init__(self, out, header):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def skip(self, lines):
+            return (read.append(line.number) or line for line in lines)
+
+        def write(self, line, lines):
+            written.append(line.number)
+            if len(written) == 2_000:
+                raise KeyboardInterrupt
+
+        def refuse(self, line, file):
+            assert read[-1] - line.number <= 32
+            self.write(line, [])
+
+    monkeypatch.setattr(rewriting, "FAULTS", 16)
+    monkeypatch.setattr(rewriting, "ContinuedOutput", Output)
+    monkeypatch.setattr(rewriting, "any_lines", lambda *arguments: endless())
+    monkeypatch.setattr(rewriting, "count_lines", lambda *arguments: 2_000)
+    with pytest.raises(KeyboardInterrupt):
+        rewriting.caption(small_run, file=tmp_path / "endless.smi")
+    assert written == list(range(1, 2_001))
 
 
 def test_refused_lines_keep_their_place_and_are_told(capsys, small_run, tmp_path):

@@ -12,6 +12,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from atomas_jax import progress
+from atomas_jax.commands.writable import check_writable
 from atomas_jax.corpus.configuration import Source
 from atomas_jax.errors import UserError
 
@@ -42,8 +43,7 @@ def leakage(
 
     if not 0 < near <= 1:
         raise UserError(f"--near is {near}: want a share above 0 and at most 1")
-    if out is not None and not out.parent.is_dir():
-        raise UserError(f"no folder {out.parent} to write {out.name} in: make it first")
+    check_writable(out)
     sides = {"training": _read(train), "test": _read(test)}
     rows = {side: kept for side, (kept, _) in sides.items()}
     with progress.bar("audit", sum(map(len, rows.values())), "molecules") as bar:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from atomas_jax.commands.writable import check_writable
 from atomas_jax.errors import UserError
 
 
@@ -38,6 +39,7 @@ def compare(
     from atomas_jax.evaluation import comparison
     from atomas_jax.files import write_json
 
+    check_writable(out)
     one, other = (comparison.load(path, split) for path in (a, b))
     found, refused = comparison.compare_results(one, other, (system_a, system_b), tasks, seed)
     names = tuple(str(path) if s == "model" else f"{path}: {s}" for path, s in ((a, system_a), (b, system_b)))

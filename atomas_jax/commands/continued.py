@@ -163,15 +163,3 @@ class _Part:
 def rejects_of(out: Path) -> Path:
     """Where the inputs go that were refused."""
     return out.with_name(out.name + ".rejects.jsonl")
-
-
-def check_writable(out: Path | None) -> None:
-    """Raises UserError where a file cannot be written; before anything slow is done."""
-    if out is None:
-        return
-    if not out.parent.is_dir():
-        raise UserError(f"no folder {out.parent} to write {out.name} in: make it first")
-    if out.is_dir():
-        raise UserError(f"{out} is a folder: give --out the name of a file")
-    if not os.access(out.parent, os.W_OK):
-        raise UserError(f"the folder {out.parent} cannot be written to")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional
 
 from atomas_jax.commands import Unprefixed
+from atomas_jax.commands.writable import check_folder
 from atomas_jax.config import DecodingOverrides, EvaluationConfig
 from atomas_jax.corpus.configuration import Source
 from atomas_jax.errors import UserError
@@ -40,6 +41,7 @@ def evaluate(
       training: Of a file: training pairs for floors, novelty and slices by similarity; FILE[,smiles=COLUMN,...].
       out: Of a file: the folder to write to; only tables are printed when absent.
     """
+    check_folder(out)
     if run.is_file() and (task == "ranking" or run.suffix in (".npz", ".npy")):
         given = training or references or settings.pool
         others = corpus is not None or decoding.given() or given or columns != Columns()

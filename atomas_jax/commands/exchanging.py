@@ -6,6 +6,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from atomas_jax import progress
+from atomas_jax.commands.writable import check_folder
 
 
 def import_(source: Positional[str], run: Positional[Path], tokenizer: Path | None = None, seed: int = 0) -> None:
@@ -23,6 +24,7 @@ def import_(source: Positional[str], run: Positional[Path], tokenizer: Path | No
     """
     from atomas_jax.interchange.importing import import_checkpoint, open_checkpoint
 
+    check_folder(run)
     checkpoint = open_checkpoint(source)
     with progress.bar("import", len(checkpoint.tensors), "tensors") as bar:
         made = import_checkpoint(checkpoint, run, tokenizer, seed, bar.advance)
@@ -51,6 +53,7 @@ def export(
     from atomas_jax.interchange.exporting import export as write
     from atomas_jax.interchange.exporting import tensor_count
 
+    check_folder(folder)
     with progress.bar("export", tensor_count(run), "tensors") as bar:
         write(run, folder, checkpoint, dtype, stablehlo, on_progress=bar.advance)
     print(f"{folder}: README.md tells how to use it")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
+from atomas_jax.commands.writable import check_folder
 from atomas_jax.errors import UserError
 
 
@@ -44,6 +45,7 @@ def build(
 
     if approximate == "yes":
         check_faiss()
+    check_folder(out)
     source = _source(molecules)
     if (out / MANIFEST).is_file() and not Index.open(out).manifest["unfinished"]:
         raise UserError(f"{out} is a finished index: `atomas index add` adds to it")

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from atomas_jax.commands import Unprefixed
 from atomas_jax.commands.info import print_corpus
+from atomas_jax.commands.writable import check_folder
 from atomas_jax.config import Experiment
 from atomas_jax.errors import UserError
 
@@ -45,6 +46,7 @@ def prepare(default: Experiment) -> Callable:
         from atomas_jax import jobs
         from atomas_jax.corpus.configuration import Source
 
+        check_folder(out)
         given = {"sources": sources, "held_out": held_out, "validation": validation, "test": test, "describe": describe}
         added = {
             name: getattr(settings.corpus, name) + tuple(map(Source.parse, words)) for name, words in given.items()
@@ -74,6 +76,7 @@ def train(default: Experiment) -> Callable:
         """
         from atomas_jax import jobs
 
+        check_folder(run)
         return _say_outcome(jobs.train(settings, corpus, run), run)
 
     return train
@@ -100,6 +103,8 @@ def run(default: Experiment) -> Callable:
         from atomas_jax.corpus.prepared import MANIFEST, PreparedCorpus
         from atomas_jax.evaluate import evaluate as evaluate_run
 
+        check_folder(corpus)
+        check_folder(run)
         if settings.training.distributed:
             raise UserError("several processes train together, one prepares and evaluates: use `atomas train`")
         if not (corpus / MANIFEST).is_file():

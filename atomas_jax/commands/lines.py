@@ -5,6 +5,7 @@ import queue
 import threading
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -108,6 +109,21 @@ def arriving(lines: Iterator, most: int) -> Iterator[list]:
             item = ready.get()
     if item.error:
         raise item.error
+
+
+def sections(lines: Iterator[Line], faults: int) -> Iterator[Iterator[Line]]:
+    """The lines in parts that end behind so many faulty ones. Each is to be read to its end before the next."""
+
+    def section(lines: Iterator[Line]) -> Iterator[Line]:
+        left = faults
+        for line in lines:
+            yield line
+            left -= bool(line.fault)
+            if not left:
+                return
+
+    for first in lines:
+        yield section(chain([first], lines))
 
 
 def count_lines(given: tuple[str, ...], file: Path | None) -> int | None:

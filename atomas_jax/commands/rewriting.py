@@ -12,8 +12,9 @@ from tyro.conf import Positional
 
 from atomas_jax import progress
 from atomas_jax.commands import Unprefixed
-from atomas_jax.commands.continued import ContinuedOutput, check_writable, rejects_of
-from atomas_jax.commands.lines import Line, any_lines, arriving, count_lines
+from atomas_jax.commands.continued import ContinuedOutput, rejects_of
+from atomas_jax.commands.lines import Line, any_lines, arriving, count_lines, sections
+from atomas_jax.commands.writable import check_writable
 from atomas_jax.config import DecodingOverrides
 from atomas_jax.decoding.steering import Steering
 from atomas_jax.errors import UserError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 LONGEST = 8_000
 """Characters of one input: attention over it takes memory by its square."""
+FAULTS = 4_096
+"""Refused lines that wait in memory at most for the answers to those before them."""
 
 
 def caption(
@@ -119,7 +122,7 @@ def _rewrite(
 
             rest = (line if line.fault else line._replace(fault=fault_of(line.string)) for line in rest)
             # a stream may be slow: what has come is answered without waiting for more
-            for group in [rest] if total is not None else arriving(rest, batch_size):
+            for group in sections(rest, FAULTS) if total is not None else arriving(rest, batch_size):
                 for line, answers in _in_order(group, task, answers_to):
                     if line.fault:
                         bar.advance()

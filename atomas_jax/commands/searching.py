@@ -9,6 +9,7 @@ from tyro.conf import Positional
 from atomas_jax import progress
 from atomas_jax.commands.indexing import model_of
 from atomas_jax.commands.lines import read_lines
+from atomas_jax.commands.writable import check_writable
 from atomas_jax.errors import UserError
 from atomas_jax.files import write_whole
 
@@ -67,6 +68,7 @@ def search(
     from atomas_jax.retrieval.finder import Finder, Question, SearchSettings
     from atomas_jax.retrieval.index import Index
 
+    check_writable(out)
     settings = SearchSettings(k, rerank, twins, exact, answer_always)
     if also and rerank:
         raise UserError("--also and --rerank exclude each other: ranks of several runs are not reranked by one")

@@ -6,6 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from atomas_jax import progress
+from atomas_jax.commands.writable import check_folder
 from atomas_jax.errors import UserError
 
 SHIPPED_TOKENIZER = Path(__file__).parents[2] / "tokenizers" / "atomas-embedded"
@@ -33,6 +34,8 @@ def train(
     from atomas_jax.corpus.configuration import Source
     from atomas_jax.corpus.readers import Record, read
     from atomas_jax.tokens.training import train as train_tokenizer
+
+    check_folder(out)
 
     def column(name: str) -> Iterator[str]:
         for record in progress.track(read(Source(str(file), smiles=smiles, text=text)), f"read {name}"):
