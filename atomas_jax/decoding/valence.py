@@ -83,7 +83,9 @@ def species(symbol: str, charge: int = 0, bracket: bool = True) -> Species:
     everything = sum(1 << s for s in _SUMS)
     bound = min(most, _bound(element, charge, symbol.islower()))
     if not symbol.islower():
-        oxidised = 0 if charge or bracket else {"Cl": 7, "Br": 7, "I": 7}.get(element, 0)
+        oxidised = 7 if not charge and element in ("Cl", "Br", "I") else 0
+        if oxidised:  # and then no even sum, which would leave an electron
+            everything = sum(1 << s for s in _SUMS if s <= most or s % 2)
         wild = symbol == "*"
         metal = not wild and element not in _NON_METALS
         return Species(most, False, False, everything, 0, 0, oxidised, element == "O", metal, wild, bound)

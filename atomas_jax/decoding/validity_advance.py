@@ -16,6 +16,7 @@ from atomas_jax.decoding.validity_state import (
     CHARGED,
     COUNTED,
     DEPTH,
+    FUSED,
     HYDROGEN,
     IN_BRANCH,
     ISOTOPE,
@@ -100,7 +101,7 @@ def advance_row(t: Tables, s: State, token_class) -> State:
     on_stack = jnp.any((s.stack == place) & (jnp.arange(DEPTH) < s.depth))
     moves = (writes_atom & bound | closes | pops | dot) & ~on_stack & (leaver.bit != 0)
     held = jnp.any(ring_atom == place)
-    pairs_held = jnp.any((ring_atom == place) & can_be_double(ring_bonds))
+    pairs_held = jnp.any((ring_atom == place) & can_be_double(ring_bonds)) & (leaver.fused < FUSED)
     is_paired = (ways & leaver.bit) != 0
     right = is_settled(t, leaver.kind, leaver.total, is_paired)
     right |= pairs_held & ~is_paired & has_sum(t.paired[leaver.kind], leaver.total)

@@ -22,6 +22,7 @@ from atomas_jax.decoding.validity_outlook import (
     may_close,
     may_open,
     survey,
+    takes_oxygen,
     windowed,
 )
 from atomas_jax.decoding.validity_sets import Sets
@@ -60,6 +61,8 @@ class Bond(NamedTuple):
     near_metal: Bool[Array, ""]
     oxides: Bool[Array, "2"]
     """Whether oxygen may come by a single, a double bond where no other atom fits."""
+    perhalate: Bool[Array, ""]
+    """Whether a halogen may come that takes more oxygens."""
 
 
 def allowed_words(t: Tables, sets: Sets, s: State, remaining) -> UInt32[Array, " W"]:
@@ -86,12 +89,15 @@ def allowed_words(t: Tables, sets: Sets, s: State, remaining) -> UInt32[Array, "
     opens = may_open(t, p, jnp.concatenate([s.bond[None], marks]))
 
     # ---- atoms and the symbols of bracket atoms
-    words = sets.atoms[groups.follower(here, bond.after, bond.near_metal)] & sets.phases[s.phase]
+    words = sets.atoms[groups.follower(here, bond.after, bond.near_metal)]
     words &= every(bond.fits) | every(bond.oxides[0]) & sets.oxides[0] | every(bond.oxides[1]) & sets.oxides[1]
+    words |= every(bond.perhalate & goes_on[0]) & sets.halogens
     words &= every(s.bond != AROMATIC_BOND) | every(t.conjugated[p.mine]) & sets.conjugated
     words &= every((p.here.fused < FUSED) | p.started) | ~sets.aromatic
-    words &= (every(~bond.in_ring | bond.fits) | sets.metals) & (every(~bond.in_ring | bond.fits_metal) | ~sets.metals)
+    words &= every(~bond.in_ring | bond.fits_metal) | ~sets.metals
     words &= every(space)
+    bracket = (s.phase < OPENED) & jnp.any(words & sets.phases[OPENED] != 0)
+    words &= sets.phases[s.phase]
 
     # ---- ring closures
     ring_ok = ~p.started & (t.before[s.bond] == t.after[s.bond]) & (t.before[s.bond] > 0)
@@ -114,7 +120,6 @@ def allowed_words(t: Tables, sets: Sets, s: State, remaining) -> UInt32[Array, "
     settled &= p.shared.fine & is_covered(p.shared, p.shared.left[1], lowest_bit(p.naked))
     may_leave = chain & ~s.bare & ~p.naked_here & (p.rings_here == 0) & (settled != 0)
     branch = chain & (depth < DEPTH) & ((p.total + 2 <= most) | oxidised) & goes_on[1] & space
-    bracket = (s.phase < OPENED) & goes_on[0] & bond.fits & space
     close, hydrogen, turned, signs, digits = _inside(t, sets, s, p, here, bond)
     flags = jnp.concatenate([
         jnp.stack([may_leave & (s.depth == 0), branch, may_leave & (s.depth > 0), bracket, close & space]),
@@ -123,7 +128,7 @@ def allowed_words(t: Tables, sets: Sets, s: State, remaining) -> UInt32[Array, "
     three = bits(flags.reshape(3, 8))
     for group in range(3):
         words |= sets.marks[group, three[group].astype(jnp.int32)]
-    return _in_time(t, sets, depth, p, words, is_open, remaining)
+    return _in_time(t, sets, s, depth, p, words, is_open, remaining)
 
 
 def _union(words: UInt32[Array, "N W"], which: Bool[Array, " N"]) -> UInt32[Array, " W"]:
@@ -140,7 +145,7 @@ def _bond(t: Tables, s: State, p: Path) -> Bond:
     before, after = jnp.where(p.started, 0, t.before[s.bond]), jnp.where(p.started, 0, t.after[s.bond])
     sum_ = p.total + before + p.top
     in_ring = ~p.started & (p.rings > 0)
-    periodic = (p.total + 1 <= t.oxidised[p.mine]) & ~p.here.foreign & (p.total >= 4)
+    periodic = takes_oxygen(t, p.mine, p.total) & ~p.here.foreign
     return Bond(
         before,
         after,
@@ -149,6 +154,7 @@ def _bond(t: Tables, s: State, p: Path) -> Bond:
         in_ring,
         (t.metal[p.mine] & in_ring).astype(jnp.int32),
         jnp.stack([periodic & (before == 1), _oxidised(t, p) & (before == 2)]),
+        (before == 2) & (p.total == 0) & t.oxygen[p.mine] & (t.most[p.mine] == 2),
     )
 
 
@@ -163,10 +169,10 @@ def _inside(t: Tables, sets: Sets, s: State, p: Path, here, bond: Bond) -> tuple
     closed_by = spelled[s.charge + CHARGES]
     may_close_now = fitting[s.charge + CHARGES] >> s.hydrogens & 1 > 0
     oxygen = t.oxygen[closed_by]
-    fits = bond.fits | oxygen & (bond.oxides[0] | bond.oxides[1] & (s.hydrogens + 2 == t.most[closed_by]))
+    fits = bond.fits | oxygen & (bond.oxides[0] | bond.oxides[1] & (s.hydrogens == 0) & (t.most[closed_by] == 2))
     fits &= (s.bond != AROMATIC_BOND) | t.conjugated[p.mine] & t.conjugated[closed_by]
     fits &= (p.here.fused < FUSED) | ~t.aromatic[closed_by] | p.started
-    fits &= ~bond.in_ring | jnp.where(t.metal[closed_by], bond.fits_metal, bond.fits)
+    fits &= ~bond.in_ring | ~t.metal[closed_by] | bond.fits_metal
     close = may_close_now & fits & (s.phase >= NAMED) & (s.phase < ISOTOPE)
 
     far = jnp.abs(jnp.arange(-CHARGES, CHARGES + 1)) > 1  # more charge than aromatic atoms have
@@ -190,14 +196,18 @@ def _inside(t: Tables, sets: Sets, s: State, p: Path, here, bond: Bond) -> tuple
     return close, hydrogen, turned, signs, digits
 
 
-def _in_time(t: Tables, sets: Sets, depth, p: Path, may, is_open, remaining) -> UInt32[Array, " W"]:
+def _in_time(t: Tables, sets: Sets, s: State, depth, p: Path, may, is_open, remaining) -> UInt32[Array, " W"]:
     """What may follow, and what completes the string in time: at most three tokens a ring, three a branch, four before.
     Where it is short: rings, then ends, then wildcards."""
     short = 3 * depth + 3 * p.rings + 10 > remaining
-    after_wild = every((p.mine == t.wildcard) & ~p.started)
+    # the ring that a wildcard could not close wants a double bond
+    after_wild = every((p.mine == t.wildcard) & ~p.started & ~jnp.any(s.near))
     chain = after_wild & sets.carbons[1] | ~after_wild & sets.wildcards
     # one order for all rows: what comes first among those that may follow
-    completing = (is_open, sets.ends, chain, sets.wildcards, sets.doubles, sets.carbons[0], sets.closing)
+    completing = (
+        is_open, sets.ends, chain, sets.wildcards, sets.carbons[1], sets.carbons[0], sets.hydroxyls, sets.doubles,
+        sets.closing,
+    )  # fmt: skip
     choice = jnp.where(jnp.any(may != 0), may, sets.end)
     for group in reversed(completing):
         among = may & group

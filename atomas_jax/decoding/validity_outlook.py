@@ -46,8 +46,8 @@ def has_sum(mask, total):
 
 
 def can_be_double(bond):
-    """Bonds that can be double ones of an aromatic system."""
-    return (bond == NO_BOND) | (bond == AROMATIC_BOND)
+    """Bonds that can be double ones of an aromatic system: also "/" and "\\", which tell no order."""
+    return (bond == NO_BOND) | (bond >= AROMATIC_BOND)
 
 
 class Supply(NamedTuple):
@@ -113,7 +113,7 @@ def survey(t: Tables, s: State, is_cut: Bool[Array, ""]) -> Path:
     before = jnp.concatenate([jnp.where(is_cut, ring_count[:1], 0), ring_count[:-1]])
     points = atom_at(t.free, s, jnp.maximum(s.stack, 0))
     forced = bits(ring_count > before) | bits(s.naked[:-1])
-    rules = branch_point(t, points.kind, points.total)
+    rules = branch_point(t, points.kind, points.total, points.fused)
     counted, naked = below(level), bits(s.naked) & below(level + 1)
     is_paired = bits((s.paired[:, None] & points.bit[None]) != 0)  # [K]: depths
     ok = _completed(*map(bits, (rules.paired_ends, rules.paired_on)), forced) & is_paired
@@ -180,17 +180,22 @@ class Point(NamedTuple):
     """Whether a ring would do for one not paired."""
 
 
-def branch_point(t: Tables, kind, total) -> Point:
-    """What can become of branch points."""
+def takes_oxygen(t: Tables, kind, total):
+    """Whether a halogen that an oxygen is bound to by a double bond takes another one by a single bond."""
+    return (total >= 2) & (total + 1 <= t.oxidised[kind])
+
+
+def branch_point(t: Tables, kind, total, fused) -> Point:
+    """What can become of branch points, of so many aromatic neighbours."""
     most, without, paired = t.most[kind], t.without[kind], t.paired[kind]
-    room = total + 1 <= most
+    room = (total + 1 <= most) | takes_oxygen(t, kind, total)
     outward = t.aromatic[kind] & (total + 2 <= most) & has_sum(without, total + 2)
     return Point(
         has_sum(paired, total),
         room & has_sum(paired, total + 1),
         has_sum(without, total),
         room & has_sum(without, total + 1) | outward,  # a double bond out of its ring completes an aromatic atom
-        room & has_sum(paired, total + 1),
+        room & has_sum(paired, total + 1) & (fused < FUSED),
     )
 
 
@@ -218,10 +223,10 @@ def leaving(t: Tables, s: State, p: Path, order, plain, top) -> Onward:
     """What can follow by bonds: their orders, whether they can be double ones of an aromatic system, and whether the
     current atom is, or is about to be, a branch point; arrays of one shape."""
     total = p.total + order
-    can_pair = t.conjugated[p.mine] & plain & (p.rings > 0) & ~p.started
-    keeps_ring = jnp.any((s.ring_atom == s.current) & can_be_double(s.ring_bond))
+    can_pair = t.conjugated[p.mine] & plain & (p.rings > 0) & ~p.started & (p.here.fused < FUSED)
+    keeps_ring = jnp.any((s.ring_atom == s.current) & can_be_double(s.ring_bond)) & (p.here.fused + 1 < FUSED)
     lacks = s.bare | p.naked_here
-    rules = branch_point(t, p.mine, total)
+    rules = branch_point(t, p.mine, total, p.here.fused)
     paired_settled = rules.paired_ends
     alone_settled = rules.alone_ends | keeps_ring & rules.paired_ends
     forced_top = (p.rings_here > 0) | lacks
@@ -257,10 +262,10 @@ def leaving(t: Tables, s: State, p: Path, order, plain, top) -> Onward:
     )
 
 
-def can_stay(t: Tables, kind, total, forced) -> tuple:
+def can_stay(t: Tables, kind, total, fused, forced) -> tuple:
     """Whether the current atom, of a kind, can be completed by what follows: paired, not paired, and not paired
     where a ring is left for it."""
-    rules = branch_point(t, kind, total)
+    rules = branch_point(t, kind, total, fused)
     paired, alone = rules.paired_on | ~forced & rules.paired_ends, rules.alone_on | ~forced & rules.alone_ends
     # a double bond out of its ring needs one that is not paired: `alone_on` has it
     return paired, alone, rules.wants
@@ -285,7 +290,7 @@ def may_close(t: Tables, s: State, p: Path) -> Bool[Array, " S"]:
     on_stack = jnp.any((s.stack[None] == place[:, None]) & (jnp.arange(WINDOW) < s.depth)[None], axis=1)
     double = can_be_double(s.ring_bond)
     others = jnp.sum((s.ring_atom[None] == s.ring_atom[:, None]) & double[None], axis=1)
-    more_rings = others - double > 0
+    more_rings = (others - double > 0) & (partner.fused + 1 < FUSED)
     depth = jnp.sum((s.stack[None] < place[:, None]) & (jnp.arange(WINDOW) < p.level)[None], axis=1)  # [S]
     they_paired = bits((s.paired[None] & partner.bit[:, None]) != 0)  # [S]
     lowest = lowest_bit(p.naked)
@@ -295,7 +300,7 @@ def may_close(t: Tables, s: State, p: Path) -> Bool[Array, " S"]:
     covered = every(~remains) | every(lowest > 0) & two & supply.margin(1, lowest - 1) & at_least[2]
     forced = (p.rings_here - (depth == p.level) > 0) | p.naked_here & (depth == p.level)
     my_kind, their_kind = beside_metal(t, p.mine, theirs), beside_metal(t, theirs, p.mine)
-    stay_paired, stay_alone, stay_ring = can_stay(t, my_kind, total, forced)
+    stay_paired, stay_alone, stay_ring = can_stay(t, my_kind, total, p.here.fused, forced)
     their_pairs, their_rest = t.paired[theirs], t.without[theirs]
     done = has_sum(their_pairs, their_total)
     stack_later = on_stack & (their_total + 1 <= t.most[their_kind])
@@ -318,8 +323,9 @@ def may_close(t: Tables, s: State, p: Path) -> Bool[Array, " S"]:
 def may_open(t: Tables, p: Path, bond) -> Bool[Array, "..."]:
     """Whether a ring may be opened by a bond."""
     total = p.total + t.before[bond]
-    paired, alone, with_ring = can_stay(t, p.mine, total, jnp.ones((), bool))
+    paired, alone, with_ring = can_stay(t, p.mine, total, p.here.fused, jnp.ones((), bool))
     available = p.shared.left[0]  # the ring itself counts
     room = chosen(p.is_paired, paired, alone) | ~p.is_paired & every(with_ring) & available
     ways = p.shared.fine & room & is_covered(p.shared, available, lowest_bit(p.naked))
-    return (p.rings < SLOTS) & (ways != 0) & ((bond != AROMATIC_BOND) | t.conjugated[p.mine])
+    fits = (p.rings < SLOTS) & (total + 1 <= t.most[p.mine])
+    return fits & (ways != 0) & ((bond != AROMATIC_BOND) | t.conjugated[p.mine])

@@ -59,7 +59,11 @@ class Sets:
     aromatic: UInt32[Array, " W"]
     metals: UInt32[Array, " W"]
     oxides: UInt32[Array, "2 W"]
-    """Oxygens that one bond, two bonds make complete: any, and those with all the hydrogens they take otherwise."""
+    """Oxygens that halogens beyond their valence bind by one bond, by two: any, and those that have no other bonds."""
+    halogens: UInt32[Array, " W"]
+    """Those that take oxygens beyond their valence."""
+    hydroxyls: UInt32[Array, " W"]
+    """"O"."""
     ends: UInt32[Array, " W"]
     wildcards: UInt32[Array, " W"]
     carbons: UInt32[Array, "2 W"]
@@ -112,8 +116,9 @@ def sets(tables: Tables) -> Sets:
     phases = np.zeros((PHASES, len(kind)), bool)
     phases[[*outside, *bonded]] = is_atom
     phases[[OPENED, ISOTOPE]] = symbol
-    oxygen = is_atom & t.oxygen[species]
-    filled = meaning["hydrogens"] + 2 == t.most[species]
+    oxygen = written & t.oxygen[species]
+    bare = oxygen & (meaning["hydrogens"] == 0) & (t.most[species] == 2)
+    oxidised = is_atom & (meaning["hydrogens"] == 0) & (t.oxidised[species] > 0)
     carbon = is_atom & (value == t.carbon)
     arrays = {
         "place": place,
@@ -126,7 +131,9 @@ def sets(tables: Tables) -> Sets:
         "conjugated": words(written & t.conjugated[species]),
         "aromatic": words(written & t.aromatic[species]),
         "metals": words(written & t.metal[species]),
-        "oxides": words(np.stack([oxygen, oxygen & filled])),
+        "oxides": words(np.stack([oxygen, bare])),
+        "halogens": words(oxidised),
+        "hydroxyls": words(is_atom & bare & t.plain),
         "ends": words((kind == kinds.END) | (kind == kinds.CLOSE_BRANCH)),
         "wildcards": words(is_atom & (value == t.wildcard)),
         "carbons": words(np.stack([carbon, carbon & t.plain])),
@@ -198,12 +205,12 @@ def _following(t: Tables, sums, species, meaning, symbol) -> np.ndarray:
     """`Sets.atoms` as flags [F, V]: atoms whose sum fits; symbols where some number of hydrogens does."""
     outlooks = np.arange(OUTLOOKS)
     may, forced = outlooks[:, None] & 1 > 0, outlooks[:, None] >> 5 & 1
-    room = t.room[np.where(symbol, meaning["value"], 0)]
+    room = t.room[:, np.where(symbol, meaning["value"], 0)]
     found = np.zeros((OUTLOOKS, ORDERS, 2, len(species)), bool)
     for order in range(ORDERS):
         for metal in range(2):
             fitting = sums[:, t.bound[species] if metal else species]
             atoms = fitting >> (meaning["hydrogens"] + order) & 1 > 0
-            spelled = np.where(t.conjugated[species], fitting >> order & 3 > 0, may) & (room >= order + forced)
+            spelled = np.where(t.conjugated[species], fitting >> order & 3 > 0, may) & (room[metal] >= order + forced)
             found[:, order, metal] = np.where(symbol, spelled, atoms & (meaning["kind"] == kinds.ATOM))
     return found.reshape(-1, len(species))

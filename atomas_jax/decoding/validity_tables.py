@@ -65,8 +65,8 @@ class Tables:
     """Tokens without brackets."""
     spelled: Int[Array, "symbols charges"]
     """Kind of a symbol with a charge (`CHARGES` is none) in a bracket atom spelled piece by piece."""
-    room: Int[Array, " symbols"]
-    """Most bonds with any charge."""
+    room: Int[Array, "2 symbols"]
+    """Most bonds with any charge: without and with a bond to a metal within what may be a ring."""
 
 
 def tables(tokenizer: Tokenizer) -> Tables:
@@ -89,10 +89,10 @@ def tables(tokenizer: Tokenizer) -> Tables:
     free += range(len(free), len(kinds))
     names = [field.name for field in fields(Species) if field.name not in ("bound", "wild")]
     of_kinds = {name: [getattr(kind, name) for kind in kinds] for name in names}
-    most = np.array(of_kinds["most"])[np.array(spelled)]
+    most = np.array(of_kinds["most"])[np.stack([spelled, np.array(bound)[spelled]])]
     lower = np.array([symbol.islower() for symbol in _SYMBOLS])
     far = abs(np.arange(-CHARGES, CHARGES + 1)) > 1
-    most[lower[:, None] & far] = 0  # aromatic atoms have no more than one charge
+    most[:, lower[:, None] & far] = 0  # aromatic atoms have no more than one charge
     orders = np.array(list(BONDS.values()), np.int32).T
     return Tables(
         token_class=jnp.asarray(token_class, jnp.int32),
@@ -112,7 +112,7 @@ def tables(tokenizer: Tokenizer) -> Tables:
         carbon=jnp.asarray(kind_of("c", 0, False)),
         plain=jnp.asarray([not surface.startswith(b"[") for surface in tokenizer.surfaces[: tokenizer.vocab_size]]),
         spelled=jnp.asarray(spelled, jnp.int32),
-        room=jnp.asarray(most.max(1), jnp.int32),
+        room=jnp.asarray(most.max(-1), jnp.int32),
     )
 
 
