@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from atomas_jax.decoding import constraint
 from atomas_jax.decoding.greatest import greatest
 from atomas_jax.decoding.loop import EOS_ID, PAD_ID, Batch, Decoded, Rules, row_keys
+from atomas_jax.decoding.nucleus import nucleus
 from atomas_jax.decoding.settings import DecodingConfig
 
 
@@ -84,28 +85,19 @@ def draw(keys: Array, logits: Float[Array, "R V"], settings: DecodingConfig) -> 
     """One token a row from softmax(logits / temperature), cut by `top_k`, then `top_p`, then `min_p`.
 
     The cuts come in the order of Hugging Face: temperature, top-k, top-p, min-p. A logit of minus infinity is never
-    drawn. Sources: top-p, Holtzman et al. 2020; min-p, Nguyen et al. 2024.
+    drawn. Source of min-p: Nguyen et al. 2024.
     """
-    logits = logits / settings.temperature
-    vocabulary = logits.shape[-1]
-    cut = 0 < settings.top_k < vocabulary
-    if not cut and settings.top_p == 1.0:
-        return _drawn(keys, logits, settings)
-    logits, tokens = jax.lax.top_k(logits, settings.top_k if cut else vocabulary)
+    logits, tokens = logits / settings.temperature, None
+    if 0 < settings.top_k < logits.shape[-1]:
+        logits, tokens = jax.lax.top_k(logits, settings.top_k)
     if settings.top_p < 1.0:
-        probability = jax.nn.softmax(logits, axis=-1)
-        before = jnp.cumsum(probability, axis=-1) - probability
-        # The likeliest token has nothing before it, so at least one stays.
-        logits = jnp.where(before < settings.top_p, logits, -jnp.inf)
-    return jnp.take_along_axis(tokens, _drawn(keys, logits, settings)[:, None], axis=-1)[:, 0]
-
-
-def _drawn(keys: Array, logits: Float[Array, "R V"], settings: DecodingConfig) -> Int[Array, " R"]:
+        logits = jnp.where(nucleus(logits, settings.top_p), logits, -jnp.inf)
     if settings.min_p > 0:
         least = jnp.max(logits, axis=-1, keepdims=True) + math.log(settings.min_p)
         logits = jnp.where(logits < least, -jnp.inf, logits)
     noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:]))(keys)
-    return _greatest(logits + noise)
+    chosen = _greatest(logits + noise)
+    return chosen if tokens is None else jnp.take_along_axis(tokens, chosen[:, None], axis=-1)[:, 0]
 
 
 def _greatest(values: Float[Array, "R V"], allowed: Bool[Array, "#R V"] | None = None) -> Int[Array, " R"]:
