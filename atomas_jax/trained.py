@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from atomas_jax.config import Experiment, from_json
-from atomas_jax.decoding.answers import REDRAWS, Answer, Chooser
+from atomas_jax.decoding.answers import LOT, LOTS, Answer, Chooser
 from atomas_jax.decoding.constraint import Constraint
 from atomas_jax.decoding.generate import WINDOW, decoder_weights, generate
 from atomas_jax.decoding.rerank import agreement
@@ -140,18 +140,19 @@ class TrainedModel:
         if decoding.method == "beam" and (accept or decoding.rerank != "none"):
             decoding = replace(decoding, candidates=decoding.beams)
 
-        def write(strings, numbers, chosen, on_progress=None):
+        def write(strings, numbers, chosen, on_progress=None, samples=None):
+            # further samples always come in the same number, so that one program is compiled
             tokens = self._encoded(strings, encode, "text" if molecules else "molecule")
             rules = self._validity(chosen.max_length) if may_constrain and chosen.constrained else constraint
-            # many samples of few inputs take no more memory than the candidates of a batch
-            together = max(1, batch_size * decoding.continuations // max(chosen.continuations, decoding.continuations))
+            together = batch_size if samples is None else LOTS
             return generate(
                 self.params["transformer"], config, tokens, chosen,
                 start_id=tokenizer.smiles_start_id if molecules else tokenizer.text_start_id,
                 weights=self._decoder,
                 allowed=tokenizer.smiles_ids if molecules else tokenizer.text_ids,
                 constraint=rules,
-                prefix=prefix, numbers=numbers, window=window, batch_size=together, on_progress=on_progress,
+                prefix=prefix, numbers=numbers, samples=samples, window=window, batch_size=together,
+                on_progress=on_progress,
             )  # fmt: skip
 
         def agree(pairs):
@@ -166,7 +167,7 @@ class TrainedModel:
             accept,
             agree if decoding.rerank != "none" else None,
             steering.budget if steering else None,
-        ).answers(inputs, first, batch_size if steering is None else max(1, batch_size // REDRAWS[0]), progress)
+        ).answers(inputs, first, batch_size if steering is None else max(1, batch_size // LOT), progress)
 
     def _validity(self, length: int) -> Constraint:
         """The constraint for strings of so many tokens, of which there are one or more an atom and one ends it."""

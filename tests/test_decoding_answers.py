@@ -1,13 +1,13 @@
 """What the user gets of the strings written: ranked by the alignment, valid, the same from wherever it starts."""
 
-from itertools import count
+from itertools import count, islice, repeat
 
 import numpy as np
 import pytest
 
 import atomas_jax
-from atomas_jax.decoding.answers import NOTHING, REDRAWS, Chooser
-from atomas_jax.decoding.generate import Written
+from atomas_jax.decoding.answers import LOT, LOTS, NOTHING, REDRAWS, Chooser
+from atomas_jax.decoding.generate import Written, generate
 from atomas_jax.decoding.rerank import agreement
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.errors import UserError
@@ -18,10 +18,11 @@ def model(small_run):
     return atomas_jax.load(small_run)
 
 
-def letters(inputs, numbers, settings, on_progress=None):
-    """A writer of "a", "b", "c" ... for every input, from the letter that its number and seed say."""
-    for _, number in zip(inputs, numbers):
-        places = range(number + settings.seed, number + settings.seed + settings.written)
+def letters(inputs, numbers, settings, on_progress=None, samples=None):
+    """A writer of "a", "b", "c" ... for every input, from the letter that its number, sample and seed say."""
+    for _, number, sample in zip(inputs, numbers, samples or repeat(0)):
+        first = number + sample + settings.seed
+        places = range(first, first + settings.written)
         yield Written([[place] for place in places], [True] * len(places), [-1.0] * len(places), [-1.0] * len(places))
 
 
@@ -47,33 +48,74 @@ def test_refused_candidates_are_replaced_by_the_next_then_by_new_draws():
     assert answers[0].string == "s" and answers[0].replaced
 
 
-def test_an_input_no_draw_serves_is_told_by_an_empty_answer():
-    drawn = []
+@pytest.fixture
+def drawn():
+    """Of every further call of `counting`: its strings, and each input's samples by number."""
+    return []
 
-    def counting(inputs, numbers, settings, on_progress=None):
-        drawn.append(settings.written)
-        return letters(inputs, numbers, settings)
 
+@pytest.fixture
+def counting(drawn):
+    def write(inputs, numbers, settings, on_progress=None, samples=None):
+        inputs, numbers = list(inputs), list(islice(numbers, 99))
+        if samples is not None:
+            drawn.append(list(zip(numbers, samples)))
+            assert settings.written == LOT
+        return letters(inputs, numbers, settings, samples=samples)
+
+    return write
+
+
+def test_an_input_no_draw_serves_is_told_by_an_empty_answer(counting, drawn):
     never = Chooser(DecodingConfig(), counting, lambda tokens: "x", accept=lambda string: False)
     assert list(never.answers("x", 0, 2)) == [[NOTHING._replace(tried=1 + sum(REDRAWS))]]
-    assert drawn == [1, *REDRAWS]
+    assert len(drawn) == len(REDRAWS) and drawn[1] == [(0, first) for first in range(0, 64, 8)]
 
 
-def test_a_budget_is_spent_and_never_more():
-    drawn = []
-
-    def counting(inputs, numbers, settings, on_progress=None):
-        drawn.append(settings.written)
-        return letters(inputs, numbers, settings)
-
-    for budget, rounds in ((1, [1]), (20, [1, 8, 64]), (140, [1, 8, 64, 64, 64])):
+def test_a_budget_is_spent_and_never_more(counting, drawn):
+    for budget, calls in ((1, 0), (20, 1), (65, 1), (66, 2), (140, 3)):
         drawn.clear()
         never = Chooser(DecodingConfig(), counting, lambda tokens: "x", accept=lambda string: False, budget=budget)
         ((answer,),) = never.answers("x", 0, 2)
-        assert drawn == rounds and answer.tried == budget
+        assert len(drawn) == calls and answer.tried == budget
     drawn.clear()
     always = Chooser(DecodingConfig(), counting, lambda tokens: "x", accept=lambda string: True, budget=300)
-    assert [[a.tried for a in answers] for answers in always.answers("xy", 0, 2)] == [[1], [1]]
+    assert [[a.tried for a in answers] for answers in always.answers("xy", 0, 2)] == [[1], [1]] and not drawn
+
+
+def test_further_samples_have_one_shape_and_are_the_same_for_few_inputs_and_many(counting, drawn):
+    """What is drawn ahead where inputs are few is neither counted nor another string."""
+
+    def answers(inputs, first=0, **options):
+        served = {"x": {"f", "k"}}
+        asked = Chooser(
+            DecodingConfig(method="sample", results=2), counting, lambda tokens: chr(ord("a") + tokens[0] % 26),
+            accept=lambda string: string in served["x"], **options,
+        )  # fmt: skip
+        return list(asked.answers(inputs, first, 20))
+
+    for options in ({"budget": 90}, {}):
+        drawn.clear()
+        together = answers("x" * 11, **options)
+        assert all(len(lots) % LOTS == 0 for lots in drawn)
+        alone = [answers("x", first, **options)[0] for first in range(11)]
+        assert together == alone
+        assert all(len({a.string for a in given} - {"f", "k"}) == 0 for given in together)
+        assert len({given[0].tried for given in together}) > 1
+        assert all(len(lots) % LOTS == 0 for lots in drawn)
+
+
+def test_samples_are_the_same_from_wherever_they_start(model):
+    def write(samples, results):
+        return generate(
+            model.params["transformer"], model.config.transformer, [model.tokenizer.encode_text("An acid.")] * len(samples),
+            DecodingConfig(method="sample", results=results, max_length=8), start_id=model.tokenizer.smiles_start_id,
+            numbers=[3] * len(samples), samples=samples,
+        )  # fmt: skip
+
+    (whole,) = write([0], 4)
+    parts = [tokens for written in write([2, 0], 2) for tokens in written.tokens]
+    assert parts[2:] + parts[:2] == whole.tokens and len(set(map(tuple, whole.tokens))) > 1
 
 
 def test_redraws_of_distinct_answers_stay_distinct():
@@ -127,7 +169,7 @@ def test_the_face_gives_log_probabilities_valid_molecules_and_a_list_in_parts(mo
 def test_further_rounds_go_from_the_settings_to_all_that_is_allowed():
     rounds = []
 
-    def recording(inputs, numbers, settings, on_progress=None):
+    def recording(inputs, numbers, settings, on_progress=None, samples=None):
         rounds.append(settings)
         return letters(inputs, numbers, settings)
 
@@ -148,4 +190,4 @@ def test_on_a_budget_an_input_is_done_when_its_answers_are_there():
     )
     for answers in asked.answers("abc", 0, 3, told.append):
         assert sum(told) == 3 and answers[0].string == "x"
-    assert told[0] == 0 and len(told) == 3
+    assert told[0] == 0 and max(told) == 1, "one after the other"

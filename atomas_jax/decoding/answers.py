@@ -13,6 +13,10 @@ from atomas_jax.decoding.settings import DecodingConfig
 REDRAWS = (8, 64, 64)
 """Samples drawn, round after round, for an input whose candidates are too few valid ones: as the settings have it, from
 the model's whole distribution, and from all that the constraint allows alike."""
+LOT = 8
+"""Further samples of an input are written so many at a time."""
+LOTS = 8
+"""Lots written together, several of an input where inputs are few: one shape, so one program to compile."""
 
 _FLAT = 1e4
 """Temperature at which all that may follow is as probable."""
@@ -49,7 +53,8 @@ class Chooser:
 
     settings: DecodingConfig
     write: Callable[..., Iterator[Written]]
-    """Strings for inputs: called with (inputs, their numbers, settings, and for progress as `generate`)."""
+    """Strings for inputs: called with (inputs, their numbers, settings, and for progress as `generate`), and of further
+    samples with (inputs, their numbers, settings, samples=the number of each one's first)."""
     spell: Callable[[list[int]], str]
     """Tokens to a string."""
     accept: Callable[[str], bool] | None = None
@@ -88,26 +93,43 @@ class Chooser:
         marked = [[a._replace(replaced=i >= wanted) for i, a in enumerate(answers)] for answers in candidates]
         chosen = [[a for a in answers if self.accept(a.string)][:wanted] for answers in marked]
         tried = [len(answers) for answers in candidates]
-        short = list(range(len(inputs)))
-        for round_, (draws, counted) in enumerate(self._redraws(), 1):
-            now_short = [i for i, answers in enumerate(chosen) if len(answers) < wanted]
-            progress(len(short) - len(now_short))
-            short = now_short
-            if not short:
-                break
-            # draws of their own for every round and input, whatever else is in the list
-            settings = replace(
-                self._redrawn(round_), results=draws, candidates=0, seed=self.settings.seed + (round_ << 24)
-            )
-            again = list(self.write([inputs[i] for i in short], [numbers[i] for i in short], settings))
-            for i, answers in zip(short, self._ranked([inputs[i] for i in short], again, counted), strict=True):
-                chosen[i] += self._further(chosen[i], answers)[: wanted - len(chosen[i])]
-                tried[i] += counted
-        progress(len(short))
+        progress(sum(len(answers) == wanted for answers in chosen))
+        for round_, draws, lots in self._lots(chosen):
+            for (i, first), strings in zip(lots, self._drawn(inputs, numbers, lots, round_)):
+                # what was drawn ahead and is not needed is as if it had not been
+                if first < draws and len(chosen[i]) < wanted:
+                    counted = min(LOT, draws - first)
+                    (answers,) = self._ranked([inputs[i]], [strings], counted)
+                    chosen[i] += self._further(chosen[i], answers)[: wanted - len(chosen[i])]
+                    tried[i] += counted
+                    progress(int(len(chosen[i]) == wanted))
+                    if all(len(answers) == wanted for answers in chosen):
+                        break
+        progress(sum(len(answers) < wanted for answers in chosen))
         return [
             [a._replace(tried=strings) for a in answers or [NOTHING]]
             for answers, strings in zip(chosen, tried, strict=True)
         ]
+
+    def _lots(self, chosen: list[list[Answer]]) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+        """What to draw next for those with too few answers, until there are none: a round, its samples, and lots of
+        them (which input, first sample)."""
+        for round_, draws in enumerate(REDRAWS if self.budget is None else (self.budget - self.settings.written,), 1):
+            first = 0
+            while first < draws:
+                short = [i for i, answers in enumerate(chosen) if len(answers) < self.settings.results]
+                if not short:
+                    return
+                firsts = range(first, first + LOT * max(1, LOTS // len(short)), LOT)
+                yield round_, draws, [(i, each) for each in firsts for i in short]
+                first = firsts.stop
+
+    def _drawn(self, inputs: list, numbers: list[int], lots: list[tuple[int, int]], round_: int) -> Iterator[Written]:
+        """The strings of lots: draws of their own for every round, input and sample, whatever else is in the list."""
+        settings = replace(self._redrawn(round_), results=LOT, candidates=0, seed=self.settings.seed + (round_ << 24))
+        filled = lots + lots[-1:] * (-len(lots) % LOTS)
+        which, firsts = zip(*filled)
+        return self.write([inputs[i] for i in which], [numbers[i] for i in which], settings, samples=firsts)
 
     def _redrawn(self, round_: int) -> DecodingConfig:
         """How the samples of a round are drawn: where molecules have to be valid, under the constraint. Without a
@@ -117,18 +139,6 @@ class Chooser:
             return settings
         temperature = _FLAT if round_ == len(REDRAWS) else max(settings.temperature, 1.0)
         return replace(settings, temperature=temperature, top_k=0, top_p=1.0, min_p=0.0)
-
-    def _redraws(self) -> Iterator[tuple[int, int]]:
-        """Samples of each further round, and how many of them count: those of `REDRAWS`, the last of them again and
-        again while a budget lasts. Rounds of few sizes, for each is a program to compile."""
-        if self.budget is None:
-            yield from zip(REDRAWS, REDRAWS)
-            return
-        left, sizes = self.budget - self.settings.written, iter(REDRAWS)
-        while left > 0:
-            draws = next(sizes, REDRAWS[-1])
-            yield draws, min(draws, left)
-            left -= draws
 
     def _further(self, chosen: list[Answer], drawn: list[Answer]) -> list[Answer]:
         """The valid ones of more samples; where the method's strings all differ, those not chosen yet."""

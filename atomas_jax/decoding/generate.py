@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count, islice
+from itertools import count, islice, repeat
 from typing import Any
 
 import jax
@@ -58,6 +58,7 @@ def generate(
     constraint: Constraint | None = None,
     prefix: Sequence[int] = (),
     numbers: Iterable[int] | None = None,
+    samples: Iterable[int] | None = None,
     batch_size: int = 64,
     window: int = WINDOW,
     devices: Sequence[jax.Device] | None = None,
@@ -67,13 +68,13 @@ def generate(
 
     `params`: unboxed parameters of `EncoderDecoder(config)`. `inputs`: token ids ending with the end token; read as
     needed, so the list may be endless. `start_id`: the decoder's start token. `weights`: `decoder_weights(params,
-    config)` for who calls often; made here without. `allowed`: tokens that may be written, of
-    the tokenizer's length or the model's; ids beyond it never are. `constraint`: what may follow what. `prefix`:
-    tokens that every string starts with. `numbers`: what the inputs' random numbers are named by, 0, 1, 2 ... by
-    themselves. `window`: batches sorted by length together at most; 1 for inputs that come slowly. `devices` share
-    every batch (all of this process by themselves). `on_progress` is called with the number of inputs finished since
-    the last call. Strings are padded to powers of two from 32, so few programs are compiled,
-    and what a row gives does not depend on its neighbours. Choosing among the strings written (`results`, `rerank`,
+    config)` for who calls often; made here without. `allowed`: tokens that may be written, of the tokenizer's length or
+    the model's; ids beyond it never are. `constraint`: what may follow what. `prefix`: tokens that every string starts
+    with. `numbers`: what the inputs' random numbers are named by, 0, 1, 2 ... by themselves; `samples`: the number of
+    each one's first sample, 0 by itself. `window`: batches sorted by length together at most; 1 for inputs that come
+    slowly. `devices` share every batch (all of this process by themselves). `on_progress` is called with the number of
+    inputs finished since the last call. Strings are padded to powers of two from 32, so few programs are compiled, and
+    what a row gives does not depend on its neighbours. Choosing among the strings written (`results`, `rerank`,
     `valid`) is left to the caller. Raises UserError for an input without tokens or with an unknown id.
     """
     way, progress = _WAYS[settings.method], on_progress or (lambda count: None)
@@ -85,11 +86,11 @@ def generate(
     )
     mesh, placed = None, False
     settings, compiled = replace(settings, seed=0, compiled=True), settings.compiled
-    numbered = zip(count(), numbers if numbers is not None else count(), inputs)
+    named = zip(count() if numbers is None else numbers, repeat(0) if samples is None else samples)
+    numbered = zip(count(), named, inputs)
     batches = 1
     while inputs_read := [
-        (index, number, _checked(index, tokens, config))
-        for index, number, tokens in islice(numbered, batches * batch_size)
+        (index, name, _checked(index, tokens, config)) for index, name, tokens in islice(numbered, batches * batch_size)
     ]:
         rows = min(batch_size, power_of_two(len(inputs_read)))
         if not placed:
@@ -165,14 +166,14 @@ def _groups(by_length: list[tuple], rows: int, devices: int) -> Iterator[tuple[l
         start += each
 
 
-def _padded(group: list[tuple[int, int, np.ndarray]], rows: int, start_id: int) -> Batch:
+def _padded(group: list[tuple[int, tuple[int, int], np.ndarray]], rows: int, start_id: int) -> Batch:
     width = padded(max(len(array) for _, _, array in group))
     tokens = np.zeros((rows, width), np.int32)
-    lengths, row_ids = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
-    for row, (_, number, array) in enumerate(group):
+    lengths, row_ids, first = (np.zeros(rows, np.int32) for _ in range(3))
+    for row, (_, name, array) in enumerate(group):
         tokens[row, : len(array)] = array
-        lengths[row], row_ids[row] = len(array), number
-    return Batch(tokens, lengths, np.full(rows, start_id, np.int32), row_ids)
+        lengths[row], (row_ids[row], first[row]) = len(array), name
+    return Batch(tokens, lengths, np.full(rows, start_id, np.int32), row_ids, first)
 
 
 def _read(indices: list[int], decoded: Decoded) -> dict[int, Written]:

@@ -43,6 +43,8 @@ class Batch:
     """The decoder's first token, which tells the direction."""
     row_ids: Int[Array, " B"]
     """Names the random numbers of a row, so that its samples do not depend on its place in a batch."""
+    first: Int[Array, " B"] | None = None
+    """The number of each string's first sample; None is 0. Its further samples go on from where others stopped."""
 
 
 @jax.tree_util.register_dataclass
@@ -115,12 +117,15 @@ class Way(Protocol[State]):
         ...
 
 
-def capacities(max_length: int) -> list[int]:
-    """Cache sizes, one after the other: doubled from 64 up to `max_length`.
+def capacities(max_length: int, strings: int) -> list[int]:
+    """Cache sizes, one after the other: doubled from 64 up to `max_length`, for so many strings on a device.
 
-    A token's cost grows with the places of the cache, read whether written or not; most strings end early.
+    A token's cost grows with the places of the cache, read whether written or not; most strings end early. With few
+    strings it is little beside the wait for a further program to compile, and one size serves.
     """
     sizes = []
+    if strings <= _FEWEST_ROWS:
+        return [max_length]
     size = _FIRST_CAPACITY
     while size < max_length:
         sizes.append(size)
@@ -148,7 +153,7 @@ def decode(
     devices = mesh.size if mesh else 1
     home = np.arange(len(batch.lengths))  # where the rows in work belong; -1 for those that only fill
     results = None
-    sizes = capacities(settings.max_length)
+    sizes = capacities(settings.max_length, len(home) // devices)
     while True:
         rows = len(home) // devices
         state, cache, is_open = _run(weights, state, cache, rules, rows // 2 if rows > _FEWEST_ROWS else 0, **static)
@@ -214,10 +219,8 @@ def _start(params, weights, batch, rules, *, way: Way, config, settings, mesh):
     def start(params, weights, batch, rules):
         mask = jnp.arange(batch.tokens.shape[1]) < batch.lengths[:, None]
         encoded = EncoderDecoder(config).apply({"params": params}, batch.tokens, mask, method="encode")
-        length = settings.max_length
-        cache = init_cache(
-            weights, config, encoded, mask, length, settings.continuations, capacities(length)[0], way.branching
-        )
+        length, first = settings.max_length, capacities(settings.max_length, len(mask))[0]
+        cache = init_cache(weights, config, encoded, mask, length, settings.continuations, first, way.branching)
         return way.start(batch, rules, settings), _packed(cache)
 
     # the cache's structure is known only once it is made; its specs go by the number of layers alone
@@ -287,7 +290,9 @@ def string_keys(key: Array, row_ids: Int[Array, " B"]) -> Array:
     return jax.vmap(lambda row: jax.random.fold_in(key, row))(row_ids)
 
 
-def row_keys(key: Array, row_ids: Int[Array, " B"], continuations: int) -> Array:
-    """One random key a row [R], a function of `key`, the string's number and the continuation's alone."""
+def row_keys(key: Array, batch: Batch, continuations: int) -> Array:
+    """One random key a row [R], a function of `key`, the string's number and the sample's alone."""
     each = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
-    return jax.vmap(lambda key: each(key, jnp.arange(continuations)))(string_keys(key, row_ids)).reshape(-1)
+    first = jnp.zeros_like(batch.row_ids) if batch.first is None else batch.first
+    samples = first[:, None] + jnp.arange(continuations)
+    return jax.vmap(each)(string_keys(key, batch.row_ids), samples).reshape(-1)

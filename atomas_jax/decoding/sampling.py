@@ -39,7 +39,7 @@ class Sampling:
         count, strings = settings.continuations, len(batch.lengths)
         return _Rows(
             last=jnp.repeat(batch.start_ids.astype(jnp.int32), count),
-            keys=row_keys(rules.key, batch.row_ids, count),
+            keys=row_keys(rules.key, batch, count),
             tokens=jnp.full((strings, count, settings.max_length), PAD_ID, jnp.int32),
             lengths=jnp.zeros((strings, count), jnp.int32),
             done=jnp.broadcast_to((batch.lengths == 0)[:, None], (strings, count)),
