@@ -108,7 +108,8 @@ def test_further_samples_have_one_shape_and_are_the_same_for_few_inputs_and_many
 def test_samples_are_the_same_from_wherever_they_start(model):
     def write(samples, results):
         return generate(
-            model.params["transformer"], model.config.transformer, [model.tokenizer.encode_text("An acid.")] * len(samples),
+            model.params["transformer"], model.config.transformer,
+            [model.tokenizer.encode_text("An acid.")] * len(samples),
             DecodingConfig(method="sample", results=results, max_length=8), start_id=model.tokenizer.smiles_start_id,
             numbers=[3] * len(samples), samples=samples,
         )  # fmt: skip
