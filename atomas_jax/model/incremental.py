@@ -63,12 +63,12 @@ class Cache:
 
     position: Int[Array, ""]
     """Place of the next token, the same for all rows."""
-    keys: tuple[Float[Array, "G H K PM"], ...]
+    keys: tuple[Float[Array, "G H PM K"], ...]
     values: tuple[Float[Array, "G H PM K"], ...]
     """A place's M rows beside one another. One dimension: were it cut up for reading, XLA would copy it first."""
     writers: Int[Array, "G M P"] | None
     """Which row of its group wrote each place that a row continues; None where every row continues itself."""
-    cross_keys: tuple[Float[Array, "B H K S"], ...]
+    cross_keys: tuple[Float[Array, "B H S K"], ...]
     cross_values: tuple[Float[Array, "B H S K"], ...]
     cross_bias: Float[Array, "B 1 1 S"]
     self_bias: Float[Array, "H 2P"]
@@ -151,10 +151,10 @@ def init_cache(
     past = distance_bias(weights.relative_bias, config, 1 - max_length, 0, bidirectional=False)
     return Cache(
         position=jnp.zeros((), jnp.int32),
-        keys=empty(config.d_kv, places * group),
+        keys=empty(places * group, config.d_kv),
         values=empty(places * group, config.d_kv),
         writers=jnp.zeros((groups, group, places), jnp.int32) if branching else None,
-        cross_keys=tuple(jnp.einsum("bsd,hkd->bhks", encoded, split(layer.cross_key)) for layer in weights.layers),
+        cross_keys=tuple(jnp.einsum("bsd,hkd->bhsk", encoded, split(layer.cross_key)) for layer in weights.layers),
         cross_values=tuple(jnp.einsum("bsd,hkd->bhsk", encoded, split(layer.cross_value)) for layer in weights.layers),
         cross_bias=mask_bias(encoded_mask),
         self_bias=jnp.pad(past, ((0, 0), (0, max_length)), constant_values=MASKED),
@@ -169,7 +169,7 @@ def grow(cache: Cache, capacity: int) -> Cache:
         return jnp.pad(array, [(0, more * times if at == axis else 0) for at in range(array.ndim)])
 
     return cache.replace(
-        keys=tuple(longer(keys, 3) for keys in cache.keys),
+        keys=tuple(longer(keys, 2) for keys in cache.keys),
         values=tuple(longer(values, 2) for values in cache.values),
         writers=None if cache.writers is None else longer(cache.writers, 2, 1),
     )
@@ -202,12 +202,9 @@ def decode_step(
         own = writers[..., None] == jnp.arange(group)
         biases = (*biases, jnp.where(own, 0.0, MASKED).reshape(groups, 1, group, -1))
 
-    def heads(projected: Float[Array, "HK R"], groups: int) -> Float[Array, "G H K Q"]:
+    def heads(projected: Float[Array, "HK R"], groups: int) -> Float[Array, "G H Q K"]:
         """The rows of each of `groups` groups, which see the same keys."""
-        return projected.reshape(config.num_heads, config.d_kv, groups, rows // groups).transpose(2, 0, 1, 3)
-
-    def mixed(queries: Float[Array, "G H K Q"], keys: Float[Array, "G H K S"], values, *biases):
-        return attend(queries.swapaxes(2, 3), keys.swapaxes(2, 3), values, *biases)
+        return projected.reshape(config.num_heads, config.d_kv, groups, rows // groups).transpose(2, 0, 3, 1)
 
     def joined(kernel: Float[Array, "D HK"], mixed: Float[Array, "G H Q K"]) -> Float[Array, "D R"]:
         return jnp.einsum("di,ri->dr", kernel, mixed.transpose(0, 2, 1, 3).reshape(rows, inner))
@@ -216,14 +213,13 @@ def decode_step(
     keys, values = [], []
     for index, layer in enumerate(weights.layers):
         queries, new_keys, new_values = jnp.split(layer.self_projections @ _normed(x, layer.self_scale, config), 3)
-        new_keys, new_values = heads(new_keys, groups), heads(new_values, groups).swapaxes(2, 3)
-        keys.append(jax.lax.dynamic_update_slice_in_dim(cache.keys[index], new_keys, at, axis=3))
-        values.append(jax.lax.dynamic_update_slice_in_dim(cache.values[index], new_values, at, axis=2))
-        x = x + joined(layer.self_out, mixed(heads(queries, groups), keys[-1], values[-1], *biases))
+        keys.append(jax.lax.dynamic_update_slice_in_dim(cache.keys[index], heads(new_keys, groups), at, axis=2))
+        values.append(jax.lax.dynamic_update_slice_in_dim(cache.values[index], heads(new_values, groups), at, axis=2))
+        x = x + joined(layer.self_out, attend(heads(queries, groups), keys[-1], values[-1], *biases))
 
         queries = heads(layer.cross_query @ _normed(x, layer.cross_scale, config), strings)
         crossed = cache.cross_keys[index], cache.cross_values[index]
-        x = x + joined(layer.cross_out, mixed(queries, *crossed, cache.cross_bias))
+        x = x + joined(layer.cross_out, attend(queries, *crossed, cache.cross_bias))
 
         hidden = layer.forward_in @ _normed(x, layer.forward_scale, config)
         if config.activation == "gated-gelu":
