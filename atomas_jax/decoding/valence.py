@@ -48,6 +48,7 @@ class Species:
       metal: is one for RDKit, which makes bonds of hypervalent atoms to it dative. Those close no rings.
       wild: is "*".
       bound: greatest sum with which no bond to a metal is made dative.
+      loose: greatest sum with which a bond to a metal that is made dative still leaves the double bonds as they are.
     """
 
     most: int
@@ -61,6 +62,7 @@ class Species:
     metal: bool = False
     wild: bool = False
     bound: int = UNLIMITED
+    loose: int = UNLIMITED
 
 
 def most_bonds(element: str, charge: int) -> int:
@@ -88,7 +90,7 @@ def species(symbol: str, charge: int = 0, bracket: bool = True) -> Species:
             everything = sum(1 << s for s in _SUMS if s <= most or s % 2)
         wild = symbol == "*"
         metal = not wild and element not in _NON_METALS
-        return Species(most, False, False, everything, 0, 0, oxidised, element == "O", metal, wild, bound)
+        return Species(most, False, False, everything, 0, 0, oxidised, element == "O", metal, wild, bound, most)
     pairs = [s <= most and _needs_double_bond(element, charge, bracket, s) for s in _SUMS]
     if element in ("S", "Se", "Te") and not charge:
         pairs[3:] = [None] * len(pairs[3:])  # kekulisation gives these double bonds only in some rings
@@ -96,7 +98,8 @@ def species(symbol: str, charge: int = 0, bracket: bool = True) -> Species:
     without = sum(1 << s for s in _SUMS if s <= most and (pairs[s] is False or (s % 2 == 0 and pairs[s] is None)))
     sums = range(most + 1)
     may_pair = sum(1 << s for s in sums if any(pairs[s : most + 1]))
-    return Species(most, True, True, without, paired, may_pair, bound=bound)
+    loose = most if element in ("S", "Se", "Te") and not charge else min(most, 3)
+    return Species(most, True, True, without, paired, may_pair, bound=bound, loose=loose)
 
 
 def unfollowed(kind: Species) -> Species:

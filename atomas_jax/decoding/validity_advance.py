@@ -32,7 +32,7 @@ from atomas_jax.decoding.validity_state import (
     atom_at,
     packed,
 )
-from atomas_jax.decoding.validity_tables import CHARGES, NO_BOND, Tables
+from atomas_jax.decoding.validity_tables import AROMATIC_BOND, CHARGES, NO_BOND, Tables
 
 
 def advance_row(t: Tables, s: State, token_class) -> State:
@@ -64,19 +64,21 @@ def advance_row(t: Tables, s: State, token_class) -> State:
     old = atom_at(t.free, s, partner)
     old = old._replace(total=old.total + order - t.before[ring_bond])
     end = jax.tree.map(lambda new, old: jnp.where(writes_atom, new, old), new, old)
-    joins = binds & can_be_double(s.bond) & t.aromatic[end.kind] & t.aromatic[own.kind]
+    plain = can_be_double(s.bond) & (writes_atom | can_be_double(ring_bond))
+    joins = binds & plain & t.aromatic[end.kind] & t.aromatic[own.kind]
+    # a ring opened by an aromatic bond has its place among the neighbours from then on
+    joins_own, joins_end = joins | opens & (s.bond == AROMATIC_BOND), joins & ~(closes & (ring_bond == AROMATIC_BOND))
     own, end = (
         one._replace(
-            kind=beside_metal(t, one.kind, other.kind, binds & rings),
+            kind=jnp.where(binds, beside_metal(t, one.kind, other.kind, rings), one.kind),
             foreign=one.foreign | binds & ~t.oxygen[other.kind],
-            fused=one.fused + joins,
+            fused=one.fused + more,
         )
-        for one, other in ((own, end), (end, own))
+        for one, other, more in ((own, end, joins_own), (end, own, joins_end))
     )
     used = s.used | new_bit
 
     # ---- where the double bonds may be
-    plain = can_be_double(s.bond) & (writes_atom | can_be_double(ring_bond))
     pairing = binds & plain & rings & t.conjugated[own.kind] & t.conjugated[end.kind]
     pairing &= has_sum(t.may_pair[own.kind], own.total) & has_sum(t.may_pair[end.kind], end.total)
     both = own.bit | end.bit

@@ -56,9 +56,11 @@ class Bond(NamedTuple):
     after: Int[Array, ""]
     fits: Bool[Array, ""]
     fits_metal: Bool[Array, ""]
-    """Whether the atom before takes it from a metal that may be in a ring with it."""
+    """Whether the atom before takes it from a metal."""
     in_ring: Bool[Array, ""]
-    near_metal: Bool[Array, ""]
+    """Whether it may be in a ring."""
+    near_metal: Int[Array, ""]
+    """1 where it comes from a metal, 2 where it may be in a ring at that."""
     oxides: Bool[Array, "2"]
     """Whether oxygen may come by a single, a double bond where no other atom fits."""
     perhalate: Bool[Array, ""]
@@ -94,7 +96,7 @@ def allowed_words(t: Tables, sets: Sets, s: State, remaining) -> UInt32[Array, "
     words |= every(bond.perhalate & goes_on[0]) & sets.halogens
     words &= every(s.bond != AROMATIC_BOND) | every(t.conjugated[p.mine]) & sets.conjugated
     words &= every((p.here.fused < FUSED) | p.started) | ~sets.aromatic
-    words &= every(~bond.in_ring | bond.fits_metal) | ~sets.metals
+    words &= every(bond.fits_metal) | ~sets.metals
     words &= every(space)
     bracket = (s.phase < OPENED) & jnp.any(words & sets.phases[OPENED] != 0)
     words &= sets.phases[s.phase]
@@ -150,9 +152,9 @@ def _bond(t: Tables, s: State, p: Path) -> Bond:
         before,
         after,
         p.started | (sum_ <= t.most[p.mine]),
-        sum_ <= t.most[t.bound[p.mine]],
+        p.started | (sum_ <= t.most[jnp.where(in_ring, t.bound[p.mine], t.loose[p.mine])]),
         in_ring,
-        (t.metal[p.mine] & in_ring).astype(jnp.int32),
+        jnp.where(t.metal[p.mine] & ~p.started, 1 + in_ring, 0),
         jnp.stack([periodic & (before == 1), _oxidised(t, p) & (before == 2)]),
         (before == 2) & (p.total == 0) & t.oxygen[p.mine] & (t.most[p.mine] == 2),
     )
@@ -165,18 +167,19 @@ def _inside(t: Tables, sets: Sets, s: State, p: Path, here, bond: Bond) -> tuple
     reached.
     """
     spelled = t.spelled[s.symbol]  # [charges]
-    fitting = sets.sums[here, beside_metal(t, spelled, p.mine, bond.in_ring)] >> bond.after  # bits: hydrogens
+    become = jnp.where(p.started, spelled, beside_metal(t, spelled, p.mine, bond.in_ring))
+    fitting = sets.sums[here, become] >> bond.after  # bits: hydrogens
     closed_by = spelled[s.charge + CHARGES]
     may_close_now = fitting[s.charge + CHARGES] >> s.hydrogens & 1 > 0
     oxygen = t.oxygen[closed_by]
     fits = bond.fits | oxygen & (bond.oxides[0] | bond.oxides[1] & (s.hydrogens == 0) & (t.most[closed_by] == 2))
     fits &= (s.bond != AROMATIC_BOND) | t.conjugated[p.mine] & t.conjugated[closed_by]
     fits &= (p.here.fused < FUSED) | ~t.aromatic[closed_by] | p.started
-    fits &= ~bond.in_ring | ~t.metal[closed_by] | bond.fits_metal
+    fits &= ~t.metal[closed_by] | bond.fits_metal
     close = may_close_now & fits & (s.phase >= NAMED) & (s.phase < ISOTOPE)
 
     far = jnp.abs(jnp.arange(-CHARGES, CHARGES + 1)) > 1  # more charge than aromatic atoms have
-    closable = jnp.where(t.aromatic[beside_metal(t, spelled, p.mine, bond.in_ring)] & far, 0, fitting) & 1023
+    closable = jnp.where(t.aromatic[become] & far, 0, fitting) & 1023
     some = closable != 0
     count = jnp.arange(10)
     some_charge = jnp.any(closable[None] >> count[:, None] & 1 > 0, axis=1)  # [10]

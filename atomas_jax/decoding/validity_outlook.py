@@ -154,9 +154,9 @@ def _supply(ring_count, counted, needy, right, rings) -> Supply:
     return Supply(bits(right & (lacking[0] == 0)), tuple(bits(left >= least) for least in range(3)), lacking)
 
 
-def beside_metal(t: Tables, kind, other, in_ring=True):
-    """The kind of an atom once it is bound to another one by a bond that may be in a ring."""
-    return jnp.where(t.metal[other] & in_ring, t.bound[kind], kind)
+def beside_metal(t: Tables, kind, other, in_ring):
+    """The kind of an atom once it is bound to another one, by a bond that may be in a ring or cannot."""
+    return jnp.where(t.metal[other], jnp.where(in_ring, t.bound[kind], t.loose[kind]), kind)
 
 
 def is_settled(t: Tables, kind, total, is_paired: Bool[Array, "..."]):
@@ -284,13 +284,14 @@ def may_close(t: Tables, s: State, p: Path) -> Bool[Array, " S"]:
     agree = silent | (mine_order == their_order)
     aromatic_bond = (s.bond == AROMATIC_BOND) | (s.ring_bond == AROMATIC_BOND)
     agree &= ~aromatic_bond | t.conjugated[p.mine] & t.conjugated[theirs]
-    agree &= ~(t.aromatic[p.mine] & t.aromatic[theirs]) | (jnp.maximum(partner.fused, p.here.fused) < FUSED)
+    fused = partner.fused - (s.ring_bond == AROMATIC_BOND)  # had its place from the beginning
+    agree &= ~(t.aromatic[p.mine] & t.aromatic[theirs]) | (jnp.maximum(fused, p.here.fused) < FUSED)
     their_total = partner.total + order - their_order
     total = p.total + order
     on_stack = jnp.any((s.stack[None] == place[:, None]) & (jnp.arange(WINDOW) < s.depth)[None], axis=1)
     double = can_be_double(s.ring_bond)
     others = jnp.sum((s.ring_atom[None] == s.ring_atom[:, None]) & double[None], axis=1)
-    more_rings = (others - double > 0) & (partner.fused + 1 < FUSED)
+    more_rings = (others - double > 0) & (fused + 1 < FUSED)
     depth = jnp.sum((s.stack[None] < place[:, None]) & (jnp.arange(WINDOW) < p.level)[None], axis=1)  # [S]
     they_paired = bits((s.paired[None] & partner.bit[:, None]) != 0)  # [S]
     lowest = lowest_bit(p.naked)
@@ -299,7 +300,7 @@ def may_close(t: Tables, s: State, p: Path) -> Bool[Array, " S"]:
     enough, spare, two = supply.left
     covered = every(~remains) | every(lowest > 0) & two & supply.margin(1, lowest - 1) & at_least[2]
     forced = (p.rings_here - (depth == p.level) > 0) | p.naked_here & (depth == p.level)
-    my_kind, their_kind = beside_metal(t, p.mine, theirs), beside_metal(t, theirs, p.mine)
+    my_kind, their_kind = beside_metal(t, p.mine, theirs, True), beside_metal(t, theirs, p.mine, True)
     stay_paired, stay_alone, stay_ring = can_stay(t, my_kind, total, p.here.fused, forced)
     their_pairs, their_rest = t.paired[theirs], t.without[theirs]
     done = has_sum(their_pairs, their_total)
@@ -328,4 +329,4 @@ def may_open(t: Tables, p: Path, bond) -> Bool[Array, "..."]:
     room = chosen(p.is_paired, paired, alone) | ~p.is_paired & every(with_ring) & available
     ways = p.shared.fine & room & is_covered(p.shared, available, lowest_bit(p.naked))
     fits = (p.rings < SLOTS) & (total + 1 <= t.most[p.mine])
-    return fits & (ways != 0) & ((bond != AROMATIC_BOND) | t.conjugated[p.mine])
+    return fits & (ways != 0) & ((bond != AROMATIC_BOND) | t.conjugated[p.mine] & (p.here.fused < FUSED))

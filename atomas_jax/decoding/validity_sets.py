@@ -93,7 +93,7 @@ def outlook(may, with_ring, with_cover, forced, exposed) -> Int[Array, ""]:
 
 def follower(outlook, order, beside_metal):
     """The row of `Sets.atoms`."""
-    return (outlook * ORDERS + order) * 2 + beside_metal
+    return (outlook * ORDERS + order) * 3 + beside_metal
 
 
 def sets(tables: Tables) -> Sets:
@@ -206,10 +206,10 @@ def _following(t: Tables, sums, species, meaning, symbol) -> np.ndarray:
     outlooks = np.arange(OUTLOOKS)
     may, forced = outlooks[:, None] & 1 > 0, outlooks[:, None] >> 5 & 1
     room = t.room[:, np.where(symbol, meaning["value"], 0)]
-    found = np.zeros((OUTLOOKS, ORDERS, 2, len(species)), bool)
+    found = np.zeros((OUTLOOKS, ORDERS, 3, len(species)), bool)
     for order in range(ORDERS):
-        for metal in range(2):
-            fitting = sums[:, t.bound[species] if metal else species]
+        for metal, become in enumerate((species, t.loose[species], t.bound[species])):
+            fitting = sums[:, become]
             atoms = fitting >> (meaning["hydrogens"] + order) & 1 > 0
             spelled = np.where(t.conjugated[species], fitting >> order & 3 > 0, may) & (room[metal] >= order + forced)
             found[:, order, metal] = np.where(symbol, spelled, atoms & (meaning["kind"] == kinds.ATOM))

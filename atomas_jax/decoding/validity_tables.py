@@ -53,6 +53,8 @@ class Tables:
     metal: Bool[Array, " G"]
     bound: Int[Array, " G"]
     """Kind that an atom becomes once it is bound to a metal within what may be a ring: it takes fewer bonds."""
+    loose: Int[Array, " G"]
+    """The same outside rings."""
     free: Int[Array, " G"]
     """Kind that an aromatic atom becomes where its double bonds are no longer followed: any sum will do."""
     before: Int[Array, " bonds"]
@@ -65,8 +67,8 @@ class Tables:
     """Tokens without brackets."""
     spelled: Int[Array, "symbols charges"]
     """Kind of a symbol with a charge (`CHARGES` is none) in a bracket atom spelled piece by piece."""
-    room: Int[Array, "2 symbols"]
-    """Most bonds with any charge: without and with a bond to a metal within what may be a ring."""
+    room: Int[Array, "3 symbols"]
+    """Most bonds with any charge: without a bond to a metal, with one, with one within what may be a ring."""
 
 
 def tables(tokenizer: Tokenizer) -> Tables:
@@ -82,14 +84,17 @@ def tables(tokenizer: Tokenizer) -> Tables:
         classes.setdefault(_meaning(tokenizer, i, kind_of), len(classes)) for i in range(tokenizer.vocab_size)
     ]
     kind, value, hydrogens, inner = np.array(list(classes), np.int32).T
-    bound = [kinds.setdefault(replace(kind, most=kind.bound), len(kinds)) for kind in list(kinds)]
-    bound += range(len(bound), len(kinds))
-    free = [kinds.setdefault(unfollowed(kind), len(kinds)) for kind in list(kinds)]
-    bound += range(len(bound), len(kinds))
-    free += range(len(free), len(kinds))
-    names = [field.name for field in fields(Species) if field.name not in ("bound", "wild")]
+    for one in list(kinds):
+        kinds.setdefault(replace(one, most=one.bound), len(kinds))
+        kinds.setdefault(replace(one, most=min(one.most, one.loose)), len(kinds))
+    bound = [kinds[replace(one, most=one.bound)] for one in kinds]
+    loose = [kinds[replace(one, most=min(one.most, one.loose))] for one in kinds]
+    free = [kinds.setdefault(unfollowed(one), len(kinds)) for one in list(kinds)]
+    for become in (bound, loose, free):
+        become += range(len(become), len(kinds))
+    names = [field.name for field in fields(Species) if field.name not in ("bound", "loose", "wild")]
     of_kinds = {name: [getattr(kind, name) for kind in kinds] for name in names}
-    most = np.array(of_kinds["most"])[np.stack([spelled, np.array(bound)[spelled]])]
+    most = np.array(of_kinds["most"])[np.stack([spelled, np.array(loose)[spelled], np.array(bound)[spelled]])]
     lower = np.array([symbol.islower() for symbol in _SYMBOLS])
     far = abs(np.arange(-CHARGES, CHARGES + 1)) > 1
     most[:, lower[:, None] & far] = 0  # aromatic atoms have no more than one charge
@@ -105,6 +110,7 @@ def tables(tokenizer: Tokenizer) -> Tables:
             for name, values in of_kinds.items()
         },
         bound=jnp.asarray(bound, jnp.int32),
+        loose=jnp.asarray(loose, jnp.int32),
         free=jnp.asarray(free, jnp.int32),
         before=jnp.asarray(orders[0]),
         after=jnp.asarray(orders[1]),
