@@ -1,8 +1,10 @@
 """Conditions on molecules, and sampling until they are met."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from atomas_jax.chemistry.filters import molecule_filter, sample_until
+from atomas_jax.chemistry.filters import begins_smiles, molecule_filter, sample_until
 from atomas_jax.errors import UserError
 
 ASPIRIN, ETHANOL = "CC(=O)Oc1ccccc1C(=O)O", "CCO"
@@ -58,3 +60,26 @@ def test_sampling_stops_at_the_number_wanted_at_the_budget_and_when_nothing_come
     assert found.objections == {"lacks O": 1}
     assert sample_until(write, asked, wanted=3, budget=3).tried == 3
     assert sample_until(write, asked, wanted=9, budget=100).smiles == ("CO", "CCO", "CCCO")
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["c1ccc(", "C[C@H", "[", "[1", "[N+", "C=", "C1CC(=O", "C%12C", "c1ccc2c(c1)", "C/C=C\\", "C12CC", "CC.", "[O-]"],
+)
+def test_what_may_begin_a_smiles(prefix):
+    assert begins_smiles(prefix)
+
+
+@pytest.mark.parametrize("prefix", ["XYZ", "CC)", "C((", "C[Xx", "C(]", "(", "1C", "=C", "C==", "C[C@H]]", "C C", ""])
+def test_what_may_not(prefix):
+    assert not begins_smiles(prefix)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.sampled_from([ASPIRIN, "C[C@@H](N)C(=O)[O-]", "F/C=C/F", "C1CC2(C1)CC%10CC2C%10", "[13CH3][Fe+2]c1ccsc1"]),
+    st.data(),
+)
+def test_every_beginning_of_a_smiles_is_one(smiles, data):
+    end = data.draw(st.integers(1, len(smiles)))
+    assert begins_smiles(smiles[:end]) or smiles[:end].endswith("%") or smiles[:end][-2:-1] == "%"

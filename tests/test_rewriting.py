@@ -12,8 +12,8 @@ import pytest
 
 from atomas_jax import progress
 from atomas_jax.cli import main
-from atomas_jax.commands.continued import ContinuedOutput
 from atomas_jax.commands import rewriting
+from atomas_jax.commands.continued import ContinuedOutput
 from atomas_jax.commands.lines import Line, arriving, count_lines, read_lines
 from atomas_jax.errors import UserError
 from atomas_jax.trained import TrainedModel
@@ -96,7 +96,7 @@ with continued.ContinuedOutput(Path({str(out)!r}), {{"seed": 1}}) as output:
     for number in range(4):
         output.counts["kept"] = number + 1
         output.write(Line(number + 1, str(number)), [f"{{number}} a", f"{{number}} b"])
-        output.refuse(Line(number + 1, "x", "no number"), "list")
+        output.refuse(Line(number + 1, "x", "no number"), "list", "x\t")
     os.kill(os.getpid(), 9)
 """
     assert subprocess.run([sys.executable, "-c", program]).returncode == -9
@@ -179,7 +179,7 @@ def test_many_refused_lines_do_not_wait_for_the_next_good_one(small_run, tmp_pat
             if len(written) == 2_000:
                 raise KeyboardInterrupt
 
-        def refuse(self, line, file):
+        def refuse(self, line, file, written_as):
             assert read[-1] - line.number <= 32
             self.write(line, [])
 
@@ -194,20 +194,30 @@ def test_many_refused_lines_do_not_wait_for_the_next_good_one(small_run, tmp_pat
 
 def test_refused_lines_keep_their_place_and_are_told(capsys, small_run, tmp_path):
     bad, out = tmp_path / "bad.smi", tmp_path / "out.tsv"
-    bad.write_bytes(b"CCO ethanol\nC1CC\n\n\xff\xfe\nCCN\n" + b"C" * 9000 + b"\n")
-    code, _, err = atomas(capsys, "caption", small_run, "--file", bad, "--out", out, *SAMPLED)
+    bad.write_bytes(b"CCO\tethanol\nC1\tCC\n\n\xff\xfe\nCCN\n" + b"C" * 9000 + b"\n")
+    code, _, err = atomas(capsys, "caption", small_run, "--file", bad, "--out", out, *SAMPLED, "--scores")
     assert code == 0 and f"3 inputs were refused: see {out}.rejects.jsonl" in err
     lines = [line.split("\t") for line in out.read_text().splitlines()]
-    assert [name for name, *_ in lines] == ["CCO ethanol"] * 2 + ["C1CC", "\\xff\\xfe", "CCN", "CCN", "C" * 9000]
-    assert [line for line, (_, caption) in enumerate(lines, 1) if not caption] == [3, 4, 7]
+    assert [name for name, *_ in lines] == ["CCO ethanol"] * 2 + ["C1 CC", "\\xff\\xfe", "CCN", "CCN", "C" * 9000]
+    assert {len(line) for line in lines} == {3}
+    assert [line for line, (_, caption, _) in enumerate(lines, 1) if not caption] == [3, 4, 7]
+    assert [line for line, (*_, score) in enumerate(lines, 1) if not score] == [3, 4, 7]
     rejects = [json.loads(line) for line in Path(f"{out}.rejects.jsonl").read_text().splitlines()]
     assert [reject["line"] for reject in rejects] == [2, 4, 6]
     assert "utf-8" in rejects[1]["why"] and "9,000 characters" in rejects[2]["why"]
     # what is refused takes no random numbers from what is not
     bad.write_text("CCO\nCCN\n")
     assert atomas(capsys, "caption", small_run, "--file", bad, "--out", out, *SAMPLED)[0] == 0
-    assert [line.split("\t")[1] for line in out.read_text().splitlines()] == [c for _, c in lines if c]
+    assert [line.split("\t")[1] for line in out.read_text().splitlines()] == [c for _, c, _ in lines if c]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.smi", "out.tsv"]
+
+
+def test_distinct_answers_all_differ_and_come_again(capsys, small_run):
+    command = ["caption", small_run, "CCO", "--method", "distinct", "--results", "3", "--max-length", "16", "--scores"]
+    code, out, err = atomas(capsys, *command)
+    assert code == 0, err
+    assert len({line.split("\t")[1] for line in out.splitlines()}) == 3
+    assert atomas(capsys, *command)[1] == out
 
 
 def test_a_refused_argument_ends_the_command(capsys, small_run):

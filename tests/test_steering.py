@@ -69,6 +69,8 @@ def test_the_command_tells_what_it_took(capsys, small_run):
         ("--keep", "c1cc", "fragment to keep is no molecule"),
         ("--budget", "0", "budget is 0"),
         ("--prefix", "C C", "no beginning of a SMILES"),
+        ("--prefix", "XYZ", "no beginning of a SMILES"),
+        ("--prefix", "CC)", "no beginning of a SMILES"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(capsys, small_run, option, value, said):

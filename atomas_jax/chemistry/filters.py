@@ -1,10 +1,11 @@
 """Conditions on molecules that a chemist asks for, and sampling until enough molecules meet them."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from rdkit import Chem
+from rdkit import Chem, rdBase
 from rdkit.Chem import Descriptors
 from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 
@@ -55,6 +56,21 @@ class Filter:
     def accepts(self, smiles: str) -> bool:
         """Whether a SMILES is a molecule that meets every condition."""
         return self.objection(smiles) is None
+
+
+def begins_smiles(prefix: str) -> bool:
+    """Whether a SMILES may begin so, as far as its grammar goes: branches, rings and a bracket may be open at the end,
+    which are completed here in the simplest way."""
+    open_ = prefix.rpartition("]")[2].rpartition("[")
+    atoms = (f"{prefix}]C", f"{prefix}C]C", f"{prefix}H]C") if open_[1] else (f"{prefix}C",)
+    outside = re.sub(r"\[[^\]]*(\]|$)", "", prefix)
+    numbers = Counter(re.findall(r"%\d\d|\d", outside))
+    rings = "".join(f"CC{number}" for number, times in numbers.items() if times % 2)
+    branches = ")" * (outside.count("(") - outside.count(")"))
+    if prefix.split() != [prefix]:
+        return False
+    with rdBase.BlockLogs():
+        return any(Chem.MolFromSmiles(f"{atom}{rings}{branches}", sanitize=False) for atom in atoms)
 
 
 def molecule_filter(

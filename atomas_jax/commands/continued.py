@@ -74,14 +74,14 @@ class ContinuedOutput:
         if time.monotonic() - self._noted > _SECONDS:
             self._write_note()
 
-    def refuse(self, given: Line, file: str) -> None:
-        """The next input is refused for its fault: an empty answer keeps its place, the reason goes to the rejects."""
+    def refuse(self, given: Line, file: str, line: str) -> None:
+        """The next input is refused for its fault: `line` keeps its place, the reason goes to the rejects."""
         if self.out is None:
             print(f"line {given.number} is refused: {given.fault}", file=sys.stderr)
         else:
             reject = {"file": file, "line": given.number, "why": given.fault, "raw": given.string[:200]}
             self._rejects.write(json.dumps(reject, ensure_ascii=False) + "\n")
-        self.write(given, [f"{given.string}\t"])
+        self.write(given, [line])
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.out is None or self._lines.stream is None:

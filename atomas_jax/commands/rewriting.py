@@ -88,6 +88,7 @@ def _rewrite(
     run: Path, task: str, given, file, out, checkpoint, batch_size: int, scores: bool, decoding: DecodingOverrides,
     steering: Steering | None = None,
 ) -> None:  # fmt: skip
+    from atomas_jax.decoding.answers import NOTHING
     from atomas_jax.trained import load
 
     if batch_size < 1:
@@ -127,7 +128,7 @@ def _rewrite(
                     if line.fault:
                         bar.advance()
                         output.counts["refused"] = output.counts.get("refused", 0) + 1
-                        output.refuse(line, str(file))
+                        output.refuse(line, str(file), _line(line.string, NOTHING, scores))
                         continue
                     wanted = settings["results"] if steering else len(answers)
                     _count(output.counts, answers, wanted, steering is not None)
@@ -185,8 +186,11 @@ def _in_order(
 
 
 def _line(string: str, answer: "Answer", scores: bool) -> str:
-    line = f"{string}\t{' '.join(answer.string.split())}"
-    return f"{line}\t{answer.log_probability:.4f}" if scores else line
+    # a tab in the input, as before a molecule's name, would begin another column
+    line = "\t".join((string.replace("\t", " "), " ".join(answer.string.split())))
+    if not scores:
+        return line
+    return f"{line}\t{answer.log_probability:.4f}" if answer.log_probability > float("-inf") else f"{line}\t"
 
 
 def _count(counts: dict[str, int], answers: "list[Answer]", wanted: int, steered: bool) -> None:

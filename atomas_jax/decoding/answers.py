@@ -36,7 +36,8 @@ class Answer(NamedTuple):
     replaced: bool = False
     """Whether it stands for a candidate that was refused."""
     tried: int = 0
-    """Strings written for the input until its answers were together; of all its answers the same."""
+    """Strings looked at for the input until its answers were together, further samples by the lot; of all its answers
+    the same."""
 
 
 NOTHING = Answer("", float("-inf"), float("-inf"), finished=False, replaced=True)
@@ -62,7 +63,7 @@ class Chooser:
     agreement: Callable[[Sequence[tuple[object, str]]], np.ndarray] | None = None
     """How well inputs and strings go together, float32 [pairs]; None keeps the method's order."""
     budget: int | None = None
-    """Strings written for an input at most, its candidates counted; None is all of `REDRAWS` beside the candidates."""
+    """Strings tried for an input at most, its candidates counted; None is all of `REDRAWS` beside the candidates."""
 
     def answers(self, inputs: Iterable, first: int, group: int, on_progress=None) -> Iterator[list[Answer]]:
         """`settings.results` answers an input, in input order; inputs count from `first`. Fewer where no more strings

@@ -31,7 +31,7 @@ class Steering:
     prefix: str = ""
     """SMILES characters that every string begins with: a scaffold, open branches and rings allowed, as c1ccc(."""
     budget: int = 168
-    """The most strings written for one text, its first candidates counted."""
+    """The most strings tried for one text, its first candidates counted."""
 
     def __post_init__(self):
         for name in ("require_smarts", "forbid_smarts", "keep"):
@@ -48,13 +48,17 @@ class Steering:
     def check(self) -> Callable[[str], bool] | None:
         """Whether a SMILES meets all but the prefix; None where nothing is asked.
 
-        Raises UserError on a SMARTS, fragment, formula or range that cannot be read, and without RDKit.
+        Raises UserError on a SMARTS, fragment, formula, range or prefix that cannot be read, and without RDKit.
         """
+        try:
+            from atomas_jax.chemistry.filters import begins_smiles, molecule_filter
+        except ModuleNotFoundError as missing:
+            if not self.filters:
+                return None
+            raise UserError(f"conditions on molecules need {missing.name}, which is not installed") from None
+        if self.prefix and not begins_smiles(self.prefix):
+            raise UserError(f"the prefix {self.prefix!r} is no beginning of a SMILES")
         if not self.filters:
             return None
-        try:
-            from atomas_jax.chemistry.filters import molecule_filter
-        except ModuleNotFoundError as missing:
-            raise UserError(f"conditions on molecules need {missing.name}, which is not installed") from None
         asked = molecule_filter(self.require_smarts, self.forbid_smarts, self.formula, self.weight, self.keep)
         return asked.accepts
