@@ -116,7 +116,7 @@ def allowed_words(t: Tables, sets: Sets, s: State, remaining) -> UInt32[Array, "
     most, oxidised = t.most[p.mine], _oxidised(t, p)
     bonds = (p.total + order + reserve <= most) | oxidised & (order == 2)
     bonds &= (goes_on[2:] | (s.phase == AFTER_ATOM) & opens[1:]) & ~p.started & space
-    bonds &= (marks != AROMATIC_BOND) | t.conjugated[p.mine] & (p.rings > 0)
+    bonds &= (marks != AROMATIC_BOND) | t.conjugated[p.mine] & (p.rings > 0) & (p.here.fused < FUSED)
     bonds &= chain | (s.phase == IN_BRANCH)
     settled = chosen(p.is_paired, has_sum(t.paired[p.mine], p.total), has_sum(t.without[p.mine], p.total))
     settled &= p.shared.fine & is_covered(p.shared, p.shared.left[1], lowest_bit(p.naked))

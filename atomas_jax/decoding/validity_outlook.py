@@ -88,6 +88,8 @@ class Path:
     """Where each branch point claims a ring of its own."""
     shared: Supply
     """Where the ring that an aromatic atom without one waits for serves the branch point before it too."""
+    opened: Supply
+    """The same once the current atom opens a ring."""
 
 
 def windowed(s: State) -> State:
@@ -121,7 +123,7 @@ def survey(t: Tables, s: State, is_cut: Bool[Array, ""]) -> Path:
     needy = ~ok & ~is_paired & bits(rules.wants) & counted
     right = s.live & (~(ok | needy) & counted == 0)
     lacking = naked | jnp.where(s.bare, jnp.uint32(1) << level.astype(jnp.uint32), jnp.uint32(0))
-    innermost = jnp.uint32(0x80000000) >> jax.lax.clz(lacking)  # 0 where none is lacking
+    innermost, before_it = (jnp.uint32(0x80000000) >> jax.lax.clz(word) for word in (lacking, naked))  # 0 for none
     outer = jnp.where(level > 0, ring_count[jnp.maximum(level - 1, 0)], 0)
     return Path(
         here=here,
@@ -137,6 +139,7 @@ def survey(t: Tables, s: State, is_cut: Bool[Array, ""]) -> Path:
         level=level,
         own=_supply(ring_count, counted, needy, right, rings),
         shared=_supply(ring_count, counted, needy & ~innermost, right, rings),
+        opened=_supply(ring_count, counted, needy & ~before_it, right, rings),
     )
 
 
@@ -241,7 +244,9 @@ def leaving(t: Tables, s: State, p: Path, order, plain, top) -> Onward:
     naked = p.naked | jnp.where(s.bare, jnp.uint32(1) << p.level.astype(jnp.uint32), jnp.uint32(0))
     lowest = lowest_bit(naked)
     covered = is_covered(p.shared, left_1, lowest)
-    covers = is_covered(p.shared, left_1, jnp.minimum(lowest, p.level + top))
+    # the ring that the next atom needs is none that branch points want: it is closed further in
+    apart, deepest = wants & every(top), jnp.minimum(lowest, p.level + top)
+    covers = p.own.fine & is_covered(p.own, p.own.left[1] & ~apart | p.own.left[2] & apart, deepest)
     # alone
     at_top = (chosen(p.is_paired, paired_ok, alone_ok) | wants) & left_0
     may = jnp.where(top, at_top, chosen(p.is_paired, paired_settled, alone_settled)) | every(p.started)
@@ -250,9 +255,8 @@ def leaving(t: Tables, s: State, p: Path, order, plain, top) -> Onward:
     # paired with the next one
     pair = jnp.where(top, every(paired_ok) & enough, every(paired_settled)) & ~p.is_paired & every(can_pair)
     pair &= p.shared.fine
-    pair_covered, pair_covers = (
-        is_covered(p.shared, spare, depth) for depth in (lowest, jnp.minimum(lowest, p.level + top))
-    )
+    pair_covered = is_covered(p.shared, spare, lowest)
+    pair_covers = p.own.fine & is_covered(p.own, p.own.left[1], deepest)
     return Onward(
         (now != 0, (pair & pair_covered) != 0),
         (now & left_1) != 0,
@@ -325,8 +329,8 @@ def may_open(t: Tables, p: Path, bond) -> Bool[Array, "..."]:
     """Whether a ring may be opened by a bond."""
     total = p.total + t.before[bond]
     paired, alone, with_ring = can_stay(t, p.mine, total, p.here.fused, jnp.ones((), bool))
-    available = p.shared.left[0]  # the ring itself counts
+    available = p.opened.left[0]  # the ring itself counts
     room = chosen(p.is_paired, paired, alone) | ~p.is_paired & every(with_ring) & available
-    ways = p.shared.fine & room & is_covered(p.shared, available, lowest_bit(p.naked))
+    ways = p.opened.fine & room & is_covered(p.opened, available, lowest_bit(p.naked))
     fits = (p.rings < SLOTS) & (total + 1 <= t.most[p.mine])
     return fits & (ways != 0) & ((bond != AROMATIC_BOND) | t.conjugated[p.mine] & (p.here.fused < FUSED))
