@@ -1,6 +1,4 @@
-"""Running the validity constraint over given strings, and drawing from it with uniform logits."""
-
-from functools import partial
+"""Running the validity constraint over given strings, and drawing from it."""
 
 import jax
 import jax.numpy as jnp
@@ -44,18 +42,26 @@ def refused(constraint, tokenizer, smiles, batch=512, slack=64, on_progress=None
     return found
 
 
-@partial(jax.jit, static_argnames=("rows", "length"))
-def drawn(constraint, key, logits, rows, length):
-    """Token ids [rows, length] drawn from the same logits [V] at every place, under the constraint."""
+@jax.jit
+def _written(constraint, state, done, key, logits, first, length):
+    """Tokens [rows, COLUMNS] drawn from place `first` on."""
 
     def step(carried, position):
         state, done = carried
-        allowed = constraint.allowed(state, length - position)[:, : len(logits)]
+        allowed = constraint.allowed(state, length - position)[:, : logits.shape[-1]]
         possible = jnp.where(allowed, logits, -jnp.inf)
         token = jax.random.categorical(jax.random.fold_in(key, position), possible)
-        token = jnp.where(done, 0, token)
+        token = jnp.where(done | (position >= length), 0, token)
         return (constraint.advance(state, token), done | (token == 1)), token
 
-    start = (constraint.start(rows), jnp.zeros(rows, bool))
-    _, tokens = jax.lax.scan(step, start, jnp.arange(length))
-    return tokens.T
+    (state, done), tokens = jax.lax.scan(step, (state, done), first + jnp.arange(COLUMNS))
+    return state, done, tokens.T
+
+
+def drawn(constraint, key, logits, length):
+    """Token ids [rows, length] drawn from the same logits [rows, V] at every place, under the constraint."""
+    state, done, parts = constraint.start(len(logits)), jnp.zeros(len(logits), bool), []
+    for first in range(0, length, COLUMNS):
+        state, done, tokens = _written(constraint, state, done, key, logits, first, length)
+        parts.append(tokens)
+    return np.concatenate(parts, axis=1)[:, :length]
