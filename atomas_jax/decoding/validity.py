@@ -14,7 +14,11 @@ branch ends, and its branch point goes on the same way. A token is allowed where
   open have to be as many as the claims (Hall's condition, for sets that contain one another).
 
 - Bonds to metals: RDKit makes those of hypervalent atoms dative, and dative bonds close no rings. An atom bound to a
-  metal while a ring is open takes only as many bonds as leave its bond as it is.
+  metal while a ring is open takes only as many bonds as leave its bond as it is; an aromatic one elsewhere, only as
+  many as leave its double bonds as they are.
+- Halogens that oxygens are bound to by double bonds take further oxygens, until the sum of their bonds is odd.
+- Length: when it runs short, rings are closed first, then branches, then wildcards follow, or "c" where a double bond
+  is wanted.
 
 It looks less closely rather than forbid a real molecule: where double bonds can be placed in more than `WAYS` ways,
 those of the atoms written so far are no longer followed, and of nested branches the `WINDOW` innermost are looked at.
