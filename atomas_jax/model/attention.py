@@ -4,6 +4,9 @@ Dimension letters: B batch, L length, D width, H heads, K head width, Q queries,
 R strings of a group (`layout`).
 """
 
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 import jax
@@ -155,8 +158,6 @@ class Attention(nn.Module):
         self.key = self._projection(inner, config.d_model**-0.5, ("embed", "heads"))
         self.value = self._projection(inner, config.d_model**-0.5, ("embed", "heads"))
         self.out = self._projection(config.d_model, inner**-0.5, ("heads", "embed"))
-        # T5 draws one mask for all queries (Mesh TensorFlow broadcasts over the length); it is also cheaper to draw.
-        self.dropout = nn.Dropout(config.dropout, broadcast_dims=(-2,))
 
     def _projection(self, features: int, deviation: float, axes: tuple[str, str]) -> Dense:
         init = nn.with_logical_partitioning(nn.initializers.normal(deviation), axes)
@@ -169,10 +170,11 @@ class Attention(nn.Module):
 
     def within(self, x: Float[Array, "G N D"], biases: Biases, layout: Layout, deterministic: bool = True):
         """The tokens of each string attend to one another; `biases` of each block. [G, N, D]."""
-        parts = zip(*(layout.cut(project(x)) for project in (self.query, self.key, self.value)), biases)
+        drops = self._drops(x.shape[:2], layout.cut, deterministic)
+        parts = zip(*(layout.cut(project(x)) for project in (self.query, self.key, self.value)), biases, drops)
         mixed = [
-            self._mixed(queries, self._split(keys), self._split(values), bias, deterministic)
-            for queries, keys, values, bias in parts
+            self._mixed(queries, self._split(keys), self._split(values), bias, drop)
+            for queries, keys, values, bias, drop in parts
         ]
         return self.out(join(mixed))
 
@@ -184,16 +186,32 @@ class Attention(nn.Module):
             return layout.cut_strings(padded if other.order is None else permuted(padded, other.order))
 
         parts = zip(layout.cut(self.query(x)), partners(self.key(other.states)), partners(self.value(other.states)))
-        hidden = layout.cut_strings(other.bias)
+        hidden, drops = layout.cut_strings(other.bias), self._drops(other.bias.shape, layout.cut_strings, deterministic)
         mixed = [
-            self._mixed(queries, self._split(keys), self._split(values), (bias.reshape(-1, 1, 1, bias.shape[2]),),
-                        deterministic)
-            for (queries, keys, values), bias in zip(parts, hidden)
-        ]  # fmt: skip
+            self._mixed(queries, self._split(keys), self._split(values), (bias.reshape(-1, 1, 1, bias.shape[2]),), drop)
+            for (queries, keys, values), bias, drop in zip(parts, hidden, drops)
+        ]
         return self.out(join(mixed))
 
-    def _mixed(self, queries, keys, values, biases, deterministic):
+    def _mixed(self, queries, keys, values, biases, drop):
         """Values [*B, Q, H*K] mixed for projected queries of that shape; keys and values [B, H, S, K]."""
-        drop = lambda weights: self.dropout(weights, deterministic)  # noqa: E731
         mixed = attend(self._split(queries), keys, values, *biases, dropout=drop)
         return mixed.transpose(0, 2, 1, 3).reshape(queries.shape)
+
+    def _drops(self, keys: tuple[int, ...], cut, deterministic: bool) -> Iterable[Callable]:
+        """What dropout does to the attention weights [B, H, Q, S] of each block, which `cut` takes from arrays
+        [*keys, ...].
+
+        T5 draws one mask for all queries (Mesh TensorFlow broadcasts over the length). Drawn for all blocks at once, it
+        is a small part of the program, where the generator's many operations would be there for every block.
+        """
+        rate = self.config.dropout
+        if deterministic or rate == 0:
+            return repeat(lambda weights: weights)
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, (*keys, self.config.num_heads))
+
+        def drop(block, weights):
+            by_key = block.reshape(-1, *block.shape[-2:]).swapaxes(1, 2)[:, :, None]
+            return jnp.where(by_key, weights / (1 - rate), 0).astype(weights.dtype)
+
+        return [partial(drop, block) for block in cut(kept)]
