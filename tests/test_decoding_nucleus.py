@@ -54,6 +54,8 @@ def test_neighbours_among_numbers_and_rows_of_one_token_end():
     found = np.asarray(kept(jnp.asarray(logits), mass=0.5))
     assert np.flatnonzero(found[0]).tolist() == [1] and np.flatnonzero(found[1]).tolist() == [5]
     assert np.flatnonzero(found[2]).tolist() == list(range(64)) and np.flatnonzero(found[3]).tolist() == [0]
+    # a mass that float32 has no number for
+    assert np.sum(kept(jnp.asarray(logits), mass=1e-46), axis=1).tolist() == [1] * 4
 
 
 @pytest.mark.torch

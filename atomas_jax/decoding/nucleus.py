@@ -13,9 +13,9 @@ def nucleus(logits: Float[Array, "R V"], mass: float) -> Bool[Array, "R V"]:
     lies less than `mass` of softmax(logits). The likeliest has nothing before it, so one stays at least; of equals the
     earlier come first.
 
-    The same tokens as by sorting and adding up. Where the last of them is, is found by bisection: between two logits,
-    both of them some token's, half of the distance decides in one pass over the vocabulary which one moves on to its
-    neighbour nearest to the middle.
+    The same tokens as by sorting and adding up. Where the last of them is, is found by bisection: half of the
+    distance between two bounds decides in one pass over the vocabulary which of them moves on to the token's logit
+    nearest to the middle.
     """
     probability = jax.nn.softmax(logits, axis=-1)
 
@@ -42,8 +42,9 @@ def nucleus(logits: Float[Array, "R V"], mass: float) -> Bool[Array, "R V"]:
     )
     last = last[:, None]
     equal = logits == last
-    # of those as probable as the last one as many as are needed
+    # of those as probable as the last one as many as are needed: one at least, however small the mass is
     wanted = jnp.ceil((mass - before(last[:, 0])) / jnp.max(jnp.where(equal, probability, 0.0), axis=-1))
+    wanted = jnp.maximum(wanted, 1)
     equals = jnp.sum(equal, axis=-1)
     first = jax.lax.cond(
         jnp.all(wanted >= equals),
