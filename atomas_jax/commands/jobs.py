@@ -103,11 +103,12 @@ def run(default: Experiment) -> Callable:
         from atomas_jax.corpus.prepared import MANIFEST, PreparedCorpus
         from atomas_jax.evaluate import evaluate as evaluate_run
 
-        check_folder(corpus)
-        check_folder(run)
+        prepared = (corpus / MANIFEST).is_file()
+        for folder in (run,) if prepared else (corpus, run):  # a corpus that is there is only read
+            check_folder(folder)
         if settings.training.distributed:
             raise UserError("several processes train together, one prepares and evaluates: use `atomas train`")
-        if not (corpus / MANIFEST).is_file():
+        if not prepared:
             print_corpus(corpus, jobs.prepare(settings, corpus))
         elif PreparedCorpus.open(corpus).manifest.get("settings") != to_json(settings)["corpus"]:
             raise UserError(f"{corpus} was prepared with other settings: name another --corpus, or remove it")
