@@ -30,7 +30,7 @@ class ContinuedOutput:
       header: JSON values that say what is being written; a file begun under others is not continued.
 
     Raises:
-      UserError: nowhere to write the file; one begun under another header; a note that cannot be read.
+      UserError: a file begun under another header, or that has lost lines; a note that cannot be read.
     """
 
     def __init__(self, out: Path | None, header: dict):
