@@ -28,7 +28,7 @@ PAD_ID = 0
 EOS_ID = 1
 _FIRST_CAPACITY = 64
 _FEWEST_ROWS = 8
-"""Strings on a device under which dropping those that are done saves nothing."""
+"""Strings on a device up to which neither dropping those that are done nor several sizes of cache save much."""
 
 
 @jax.tree_util.register_dataclass
@@ -123,10 +123,9 @@ def capacities(max_length: int, strings: int) -> list[int]:
     A token's cost grows with the places of the cache, read whether written or not; most strings end early. With few
     strings it is little beside the wait for a further program to compile, and one size serves.
     """
-    sizes = []
     if strings <= _FEWEST_ROWS:
         return [max_length]
-    size = _FIRST_CAPACITY
+    sizes, size = [], _FIRST_CAPACITY
     while size < max_length:
         sizes.append(size)
         size *= 2
