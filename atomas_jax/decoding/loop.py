@@ -28,7 +28,8 @@ PAD_ID = 0
 EOS_ID = 1
 _FIRST_CAPACITY = 64
 _FEWEST_ROWS = 8
-"""Strings on a device up to which neither dropping those that are done nor several sizes of cache save much."""
+"""Strings on a device up to which dropping those that are done saves nothing; nor, where each has no more continuations
+than this, do several sizes of cache."""
 
 
 @jax.tree_util.register_dataclass
@@ -117,13 +118,14 @@ class Way(Protocol[State]):
         ...
 
 
-def capacities(max_length: int, strings: int) -> list[int]:
-    """Cache sizes, one after the other: doubled from 64 up to `max_length`, for so many strings on a device.
+def capacities(max_length: int, strings: int, continuations: int) -> list[int]:
+    """Cache sizes, one after the other: doubled from 64 up to `max_length`, for so many strings on a device and so many
+    continuations of each.
 
     A token's cost grows with the places of the cache, read whether written or not; most strings end early. With few
     strings it is little beside the wait for a further program to compile, and one size serves.
     """
-    if strings <= _FEWEST_ROWS:
+    if strings <= _FEWEST_ROWS and continuations <= _FEWEST_ROWS:
         return [max_length]
     sizes, size = [], _FIRST_CAPACITY
     while size < max_length:
@@ -152,7 +154,7 @@ def decode(
     devices = mesh.size if mesh else 1
     home = np.arange(len(batch.lengths))  # where the rows in work belong; -1 for those that only fill
     results = None
-    sizes = capacities(settings.max_length, len(home) // devices)
+    sizes = capacities(settings.max_length, len(home) // devices, settings.continuations)
     while True:
         rows = len(home) // devices
         state, cache, is_open = _run(weights, state, cache, rules, rows // 2 if rows > _FEWEST_ROWS else 0, **static)
@@ -218,8 +220,9 @@ def _start(params, weights, batch, rules, *, way: Way, config, settings, mesh):
     def start(params, weights, batch, rules):
         mask = jnp.arange(batch.tokens.shape[1]) < batch.lengths[:, None]
         encoded = EncoderDecoder(config).apply({"params": params}, batch.tokens, mask, method="encode")
-        length, first = settings.max_length, capacities(settings.max_length, len(mask))[0]
-        cache = init_cache(weights, config, encoded, mask, length, settings.continuations, first, way.branching)
+        length, count = settings.max_length, settings.continuations
+        first = capacities(length, len(mask), count)[0]
+        cache = init_cache(weights, config, encoded, mask, length, count, first, way.branching)
         return way.start(batch, rules, settings), _packed(cache)
 
     # the cache's structure is known only once it is made; its specs go by the number of layers alone
