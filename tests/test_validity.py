@@ -153,13 +153,25 @@ def _spelled(molecule):
     return Chem.MolToSmiles(Chem.MolFromSmiles(molecule), doRandom=True)
 
 
+@pytest.fixture
+def quick_programs():
+    """Programs compiled for speed: over hundreds of thousands of strings they repay it many times."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_programs")
 @pytest.mark.parametrize("name", ["chebi20", "zinc250k"])
 def test_no_molecule_of_a_data_set_is_refused(tokenizer, shared, name):
     assert refused(smiles_validity(tokenizer, 640), tokenizer, _strings(shared, name)) == []
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_programs")
 def test_no_spelling_of_a_molecule_is_refused(tokenizer, shared):
     chosen = random.Random(0)
     molecules = [string for name in ("chebi20", "zinc250k") for string in chosen.sample(_strings(shared, name), 1000)]
@@ -168,6 +180,7 @@ def test_no_spelling_of_a_molecule_is_refused(tokenizer, shared):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_programs")
 def test_nine_of_ten_strings_of_an_untrained_model_are_molecules(constraint, tokenizer):
     share = np.mean([_parsed(constraint, tokenizer, 1000, seed) for seed in range(100)])
     print(f"{share:.4f} of 100,000 strings parse")
