@@ -27,8 +27,7 @@ def nucleus(logits: Float[Array, "R V"], mass: float) -> Bool[Array, "R V"]:
         low, high = interval
         middle = low + (high - low) / 2
         middle = jnp.where(middle < high, middle, low)  # of neighbours the middle may be rounded up
-        over = logits > middle[:, None]
-        reached = jnp.sum(jnp.where(over, probability, 0.0), axis=-1) >= mass
+        over, reached = logits > middle[:, None], before(middle) >= mass
         up = jnp.min(jnp.where(over, logits, jnp.inf), axis=-1)
         down = jnp.max(jnp.where(over, -jnp.inf, logits), axis=-1)
         open_ = low < high

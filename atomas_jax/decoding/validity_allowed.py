@@ -201,7 +201,7 @@ def _inside(t: Tables, sets: Sets, s: State, p: Path, here, bond: Bond) -> tuple
 
 def _in_time(t: Tables, sets: Sets, s: State, depth, p: Path, may, is_open, remaining) -> UInt32[Array, " W"]:
     """What may follow, and what completes the string in time: at most three tokens a ring, three a branch, four before.
-    Where it is short: rings, then ends, then wildcards."""
+    Where it is short: rings, then ends, then wildcards, then what a place takes that takes none of these."""
     short = 3 * depth + 3 * p.rings + 10 > remaining
     # the ring that a wildcard could not close wants a double bond
     after_wild = every((p.mine == t.wildcard) & ~p.started & ~jnp.any(s.near))

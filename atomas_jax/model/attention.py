@@ -212,6 +212,6 @@ class Attention(nn.Module):
 
         def drop(block, weights):
             by_key = block.reshape(-1, *block.shape[-2:]).swapaxes(1, 2)[:, :, None]
-            return jnp.where(by_key, weights / (1 - rate), 0).astype(weights.dtype)
+            return jnp.where(by_key, weights / (1 - rate), 0)
 
         return [partial(drop, block) for block in cut(kept)]
