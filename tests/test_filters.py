@@ -70,7 +70,9 @@ def test_what_may_begin_a_smiles(prefix):
     assert begins_smiles(prefix)
 
 
-@pytest.mark.parametrize("prefix", ["XYZ", "CC)", "C((", "C[Xx", "C(]", "(", "1C", "=C", "C==", "C[C@H]]", "C C", ""])
+@pytest.mark.parametrize(
+    "prefix", ["XYZ", "CC)", "C((", "C[Xx", "C(]", "(", "1C", "=C", "C==", "C[C@H]]", "C C", "", "C%", "C%1", "C%1CC"]
+)
 def test_what_may_not(prefix):
     assert not begins_smiles(prefix)
 
