@@ -19,7 +19,7 @@ import tyro
 from atomas_jax.batching.batches import Batch, training_batch, training_schedule
 from atomas_jax.batching.configuration import BatchConfig
 from atomas_jax.files import write_json
-from atomas_jax.model.heads import BLOCKS, Level, unit
+from atomas_jax.model.heads import Level, unit
 from atomas_jax.model.layout import Layout, join
 from atomas_jax.objectives.hierarchy import hierarchical_alignment, similarity
 from atomas_jax.objectives.pairs import matching_loss
@@ -36,13 +36,11 @@ class Level0:
 
 
 def level(blocks, width: int, seed: int) -> Level:
-    """Random tokens where a batch has tokens, laid out as the alignment heads lay them."""
-    layout = Layout.of(blocks)
-    coarser = layout.coarser(BLOCKS[0])
-    mask = layout.relaid(jnp.asarray(join(blocks) != 0), coarser)
+    """Random tokens where a batch has tokens."""
+    layout, mask = Layout.of(blocks), jnp.asarray(join(blocks) != 0)
     tokens = jax.random.normal(jax.random.key(seed), (*mask.shape, width)) * mask[:, :, None]
-    weights = [block / jnp.maximum(block.sum(2, keepdims=True), 1) for block in coarser.cut(mask.astype(jnp.float32))]
-    return Level(tokens, mask, join(weights), None, coarser)
+    weights = [block / jnp.maximum(block.sum(2, keepdims=True), 1) for block in layout.cut(mask.astype(jnp.float32))]
+    return Level(tokens, mask, join(weights), None, layout)
 
 
 def rectangle(level: Level) -> Level:

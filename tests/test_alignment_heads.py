@@ -8,7 +8,8 @@ from flax import linen as nn
 
 from atomas_jax.errors import UserError
 from atomas_jax.model.configuration import AlignmentConfig
-from atomas_jax.model.heads import AlignmentHeads, bounded, unit
+from atomas_jax.model.heads import BLOCKS, AlignmentHeads, bounded, unit
+from atomas_jax.model.layout import Layout
 from atomas_jax.model.polymerisation import merge
 from atomas_jax.objectives.contrast import Queue, momentum_contrast, sigmoid_contrast, softmax_contrast
 from atomas_jax.objectives.hierarchy import hierarchical_alignment
@@ -62,9 +63,8 @@ def terms(parameters, batch) -> jax.Array:
     rng = np.random.default_rng(6)
     text, smiles = (unit(rng.normal(size=(10, 8))) for _ in range(2))
     queue = Queue(text, smiles, jnp.array([-1] * 4 + [8, 1, 20, 21, 22, 23]), jnp.int32(0))
-    aligned = HEADS.apply(
-        {"params": parameters}, batch["text"], batch["text_mask"], batch["smiles"], batch["smiles_mask"]
-    )
+    states = batch["text"], batch["text_mask"], batch["smiles"], batch["smiles_mask"]
+    aligned = HEADS.apply({"params": parameters}, *states, batch.get("text_layout"), batch.get("smiles_layout"))
     one, other, learned, molecule = aligned.text, aligned.smiles, aligned.scalars, batch["molecule"]
     z = one.embedding, other.embedding
     levels = hierarchical_alignment(one, other, learned.kappa, molecule, block_elements=300).levels
@@ -106,6 +106,30 @@ def test_padding_changes_no_loss_and_no_gradient(parameters, plain):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), by_parameter, plain[1][0])
     np.testing.assert_allclose(by_text[:, :13], plain[1][1], rtol=1e-3, atol=1e-5)
     assert not np.any(by_text[:, 13:]) and not np.any(by_smiles[:, 10:])
+
+
+def in_blocks(padded: dict, text_lengths, smiles_lengths) -> dict:
+    """The pairs of a batch one after another in one group, each string a block of its own length."""
+    out = padded | {"text_layout": Layout(tuple((1, n) for n in text_lengths))}
+    out |= {"smiles_layout": Layout(tuple((1, n) for n in smiles_lengths))}
+    for side, lengths in (("text", text_lengths), ("smiles", smiles_lengths)):
+        for name in (side, f"{side}_mask"):
+            out[name] = np.concatenate([row[:length] for row, length in zip(padded[name], lengths)])[None]
+    return out
+
+
+def test_strings_in_blocks_are_the_same_strings(parameters, plain):
+    """More blocks than the heads cluster in, so that they join some and take the result apart again."""
+    lengths = tuple(n + 1 for n in TEXT_LENGTHS), SMILES_LENGTHS  # with padding, and one string after another without
+    assert len(TEXT_LENGTHS) > max(BLOCKS)
+    found, gradients = losses_and_gradients(ALL, parameters, in_blocks(batch(14, 10, filler=100.0), *lengths))
+    np.testing.assert_allclose(found, plain[0], rtol=1e-5)
+    by_parameter, by_text, by_smiles = gradients
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), by_parameter, plain[1][0])
+    for one, apart, cut, full in zip((by_text, by_smiles), plain[1][1:], lengths, (TEXT_LENGTHS, SMILES_LENGTHS)):
+        for row, length, part in zip(apart, full, np.split(one[0], np.cumsum(cut)[:-1])):
+            np.testing.assert_allclose(part[:length], row[:length], rtol=1e-3, atol=1e-5)
+            assert not np.any(part[length:])
 
 
 def test_the_order_of_the_pairs_changes_no_loss(parameters, plain):

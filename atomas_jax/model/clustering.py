@@ -76,7 +76,7 @@ def density_peaks(x: jax.Array, mask: jax.Array, clusters: jax.Array, k: int, ma
     centres = jax.lax.top_k(prominence, max_clusters)[1].astype(jnp.int32)  # stable: of equals, the earlier first
     exists = jnp.arange(max_clusters) < jnp.minimum(clusters, mask.sum(1))[:, None]
 
-    to_centre = jnp.take_along_axis(squared, centres[:, :, None], axis=1).swapaxes(1, 2)
+    to_centre = _rows(squared, centres).swapaxes(1, 2)
     itself = centres[:, None, :] == position[:, None]
     to_centre = jnp.where(exists[:, None, :], jnp.where(itself, -1.0, to_centre), jnp.inf)
     assignment = jnp.where(mask, to_centre.argmin(-1), 0).astype(jnp.int32)
@@ -111,8 +111,12 @@ def _squared_distances(x: jax.Array, mask: jax.Array) -> jax.Array:
     squared = jnp.where(squared <= SAME_POINT * scale, 0.0, squared) / x.shape[-1]
     same = (squared == 0) & mask[:, :, None] & mask[:, None, :]
     first = same.argmax(-1)
-    rows = jnp.take_along_axis(squared, first[:, :, None], axis=1)
-    return jnp.take_along_axis(rows.swapaxes(1, 2), first[:, :, None], axis=1)
+    return _rows(_rows(squared, first).swapaxes(1, 2), first)
+
+
+def _rows(x: jax.Array, at: jax.Array) -> jax.Array:
+    """x [B, L, M], places int32 [B, R] that exist -> [B, R, M]; a gather and nothing else."""
+    return jax.vmap(lambda x, at: x.at[at].get(mode="promise_in_bounds", wrap_negative_indices=False))(x, at)
 
 
 CLUSTERINGS: dict[str, Callable[[jax.Array, jax.Array, jax.Array, int, int], Clusters]] = {

@@ -12,15 +12,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from atomas_jax.model.configuration import AlignmentConfig
-from atomas_jax.model.layout import Layout, join
+from atomas_jax.model.layout import Layout
 from atomas_jax.model.polymerisation import MASKED_LOGIT, Polymerisation, projection
 
 Modality = Literal["text", "smiles"]
 TAU_BOUNDS = (0.001, 0.5)
 TAU_START = 0.07
-BLOCKS = (3, 1)
-"""Blocks of lengths that tokens keep, and that the levels above keep: the alignments are little work in many small
-steps, so what finer blocks would save they would cost to compile."""
+BLOCKS = (3, 2)
+"""Blocks of lengths, at most, in which the strings of a level are clustered, and in which the level above lies."""
 
 
 class Level(NamedTuple):
@@ -83,8 +82,8 @@ class WeightHead(nn.Module):
         """tokens [G, N, D], mask bool [G, N] -> float32 [G, N], all 0 for a string without real tokens."""
         hidden = nn.relu(projection(2 * tokens.shape[-1], ("embed", "mlp"), self.dtype, "hidden")(tokens))
         logits = projection(1, ("mlp", None), "float32", "out", use_bias=False)(hidden)[:, :, 0]
-        weights = [nn.softmax(block) for block in layout.cut(jnp.where(mask, logits, MASKED_LOGIT))]
-        return jnp.where(mask, join(weights), 0.0)
+        logits = jnp.where(mask, logits, MASKED_LOGIT)
+        return jnp.where(mask, layout.unpadded(nn.softmax(layout.padded(logits, MASKED_LOGIT))), 0.0)
 
 
 class GlobalHead(nn.Module):
@@ -114,21 +113,22 @@ class SideHeads(nn.Module):
     def setup(self):
         ratios = self.config.ratios
         self.global_head = GlobalHead(self.config.embedding_dim)
-        self.polymerisation = [Polymerisation(self.config, ratio, self.dtype) for ratio in ratios]
+        blocks = (*BLOCKS, *[1] * len(ratios))
+        self.polymerisation = [
+            Polymerisation(self.config, ratio, most, self.dtype) for ratio, most in zip(ratios, blocks)
+        ]
         self.weight = [WeightHead(self.dtype) for _ in range(len(ratios) + 1)]
 
     def __call__(self, states: jax.Array, mask: jax.Array, layout: Layout) -> Side:
-        levels, most = [], BLOCKS[0]
+        levels = []
         embedding = self.embed(states, mask, layout)
         states = jnp.where(mask[:, :, None], states, 0)
         for weight, polymerise in zip(self.weight, (*self.polymerisation, None)):
-            coarser = layout.coarser(most)
-            tokens, mask, layout = layout.relaid(states, coarser), layout.relaid(mask, coarser), coarser
-            omega = weight(tokens, mask, layout)
-            above = polymerise(tokens, mask, layout) if polymerise else None
-            levels.append(Level(tokens, mask, omega, above.assignment if above else None, layout))
+            omega = weight(states, mask, layout)
+            above = polymerise(states, mask, layout) if polymerise else None
+            levels.append(Level(states, mask, omega, above.assignment if above else None, layout))
             if above:
-                states, mask, layout, most = above.tokens, above.mask, above.layout, BLOCKS[1]
+                states, mask, layout = above.tokens, above.mask, above.layout
         return Side(embedding, tuple(levels))
 
     def embed(self, states: jax.Array, mask: jax.Array, layout: Layout) -> jax.Array:

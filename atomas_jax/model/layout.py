@@ -8,6 +8,7 @@ fair draw of all lengths while little of it is padding. Where all strings have o
 Letters: G groups, R strings of a group, N padded tokens of a group, n strings of a block, L their padded length.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,6 +69,11 @@ class Layout:
             for (start, _), (rows, _) in zip(self.starts, self.blocks)
         )
 
+    def holding(self, finer: "Layout") -> list[int]:
+        """Of each block of a finer layout, the block of this one that has its strings."""
+        ends = [start + rows for (start, _), (rows, _) in zip(self.starts, self.blocks)]
+        return [bisect_right(ends, start) for start, _ in finer.starts]
+
     def spread(self, x: jax.Array) -> jax.Array:
         """[G, R, ...] -> [G, N, ...]: what belongs to a string, at each of its tokens."""
         parts = self.cut_strings(x)
@@ -87,22 +93,40 @@ class Layout:
             blocks[at : at + 2] = [(blocks[at][0] + blocks[at + 1][0], longest[at])]
         return Layout(tuple(blocks))
 
-    def relaid(self, x: jax.Array, coarser: "Layout") -> jax.Array:
-        """[G, N, ...] -> the same strings in a `coarser` layout, filled with zeros."""
-        if coarser == self:
+    def relaid(self, x: jax.Array, other: "Layout", fill: float = 0) -> jax.Array:
+        """[G, N, ...] -> the same strings in a `coarser` layout, filled up with a number, or back from it, cut off."""
+        if other == self:
             return x
-        ends = [start + rows for (start, _), (rows, _) in zip(coarser.starts, coarser.blocks)]
-        joined = [[] for _ in ends]
-        for (start, _), part in zip(self.starts, self.cut(x)):
-            at = next(at for at, end in enumerate(ends) if start < end)
-            more = ((0, 0), (0, 0), (0, coarser.blocks[at][1] - part.shape[2]), *[(0, 0)] * (x.ndim - 2))
-            joined[at].append(jnp.pad(part, more))
-        return join([jnp.concatenate(parts, axis=1) for parts in joined])
+        if len(other.blocks) < len(self.blocks):
+            return join(_joined(self, other, self.cut(x), fill))
+        return join(_split(self, other, self.cut(x)))
 
-    def padded(self, x: jax.Array) -> jax.Array:
-        """[G, N, ...] -> [G, R, longest, ...], the shorter blocks filled with zeros."""
+    def padded(self, x: jax.Array, fill: float = 0) -> jax.Array:
+        """[G, N, ...] -> [G, R, longest, ...], the shorter blocks filled up with a number."""
         whole = self.coarser(1)
-        return whole.cut(self.relaid(x, whole))[0]
+        return whole.cut(self.relaid(x, whole, fill))[0]
+
+    def unpadded(self, x: jax.Array) -> jax.Array:
+        """The inverse of `padded`."""
+        return self.coarser(1).relaid(join([x]), self)
+
+
+def _joined(fine: Layout, coarse: Layout, parts: Sequence[jax.Array], fill: float) -> list[jax.Array]:
+    """Arrays [G, n, L, ...], one a block of `fine`, as those of `coarse`."""
+    joined = [[] for _ in coarse.blocks]
+    for part, at in zip(parts, coarse.holding(fine)):
+        more = ((0, 0), (0, 0), (0, coarse.blocks[at][1] - part.shape[2]), *[(0, 0)] * (part.ndim - 3))
+        joined[at].append(jnp.pad(part, more, constant_values=fill))
+    return [jnp.concatenate(blocks, axis=1) for blocks in joined]
+
+
+def _split(coarse: Layout, fine: Layout, parts: Sequence[jax.Array]) -> list[jax.Array]:
+    """The inverse of `_joined`."""
+    split = []
+    for at, (start, _), (rows, length) in zip(coarse.holding(fine), fine.starts, fine.blocks):
+        first = start - coarse.starts[at][0]
+        split.append(parts[at][:, first : first + rows, :length])
+    return split
 
 
 def join(blocks: Sequence[jax.Array]) -> jax.Array:

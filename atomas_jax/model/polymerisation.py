@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from atomas_jax.errors import UserError
@@ -33,7 +34,7 @@ class Polymerised(NamedTuple):
     assignment: jax.Array
     """int32 [G, N]: the cluster of each token of the level below, counted in its string (0 for padding)."""
     layout: Layout
-    """Of the clusters."""
+    """Of the clusters; coarser than that of the tokens."""
 
 
 class Polymerisation(nn.Module):
@@ -51,6 +52,9 @@ class Polymerisation(nn.Module):
     config: AlignmentConfig
     ratio: float
     """Clusters per token."""
+    blocks: int
+    """Blocks of lengths, at most, in which what goes on within a string is done, and in which the clusters lie: it is
+    little work in many small steps, so what more blocks would save they would cost to compile and to load."""
     dtype: str = "float32"
 
     @nn.compact
@@ -63,14 +67,16 @@ class Polymerisation(nn.Module):
         x = LayerNorm(name="token_norm")(x.astype(jnp.float32) + NeighbourMix(self.dtype, name="conv")(x, layout))
         score = projection(1, ("embed", None), "float32", "token_score")(x)[:, :, 0]
 
-        parts = [self._clustered(*part) for part in zip(*(map(strings, layout.cut(a)) for a in (x, mask, score)))]
+        coarse = layout.coarser(self.blocks)
+        above = Layout(tuple((rows, cluster_count(length, self.ratio)) for rows, length in coarse.blocks))
+        below = [map(strings, coarse.cut(layout.relaid(array, coarse))) for array in (x, mask, score)]
+        parts = [self._clustered(*part) for part in zip(*below)]
         merged, here, assignment = (
             join([of_block.reshape(x.shape[0], -1, *of_block.shape[1:]) for of_block in of_blocks])
             for of_blocks in zip(*parts)
         )
-        above = Layout(tuple((rows, cluster_count(length, self.ratio)) for rows, length in layout.blocks))
-        tokens = merged + self._attend(merged, x, score, mask, above, layout)
-        return Polymerised(jnp.where(here[:, :, None], tokens, 0), here, assignment, above)
+        tokens = merged + self._attend(merged, x, score, mask, above, layout, coarse)
+        return Polymerised(jnp.where(here[:, :, None], tokens, 0), here, coarse.relaid(assignment, layout), above)
 
     def _clustered(self, x: jax.Array, mask: jax.Array, score: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Of strings of one length: merged tokens [B, C, D], which exist, and the cluster of each token below."""
@@ -79,7 +85,7 @@ class Polymerisation(nn.Module):
         clusters = CLUSTERINGS[self.config.clustering](x, mask, counts, self.config.neighbours, capacity)
         return merge(x, score, mask, clusters.assignment, capacity), clusters.mask, clusters.assignment
 
-    def _attend(self, merged, x, score, mask, above: Layout, layout: Layout) -> jax.Array:
+    def _attend(self, merged, x, score, mask, above: Layout, layout: Layout, coarse: Layout) -> jax.Array:
         width, heads = x.shape[-1], self.config.attention_heads
         if width % heads:
             raise UserError(f"alignment.attention_heads = {heads} does not divide the model's width {width}")
@@ -97,7 +103,7 @@ class Polymerisation(nn.Module):
             weights = nn.softmax(jnp.where(mask[:, None, None, :], logits, MASKED_LOGIT))
             return jnp.einsum("bhcl,blhk->bchk", weights.astype(value.dtype), value)
 
-        below = (map(strings, layout.cut(array)) for array in (key_value, score, mask))
+        below = (map(strings, coarse.cut(layout.relaid(array, coarse))) for array in (key_value, score, mask))
         blocks = [mixed(*part) for part in zip(map(strings, above.cut(query)), *below)]
         joined = join([block.reshape(merged.shape[0], -1, *block.shape[1:]) for block in blocks])
         joined = joined.reshape(merged.shape)
@@ -121,17 +127,19 @@ class NeighbourMix(nn.Module):
         width = x.shape[2]
         init = nn.with_logical_partitioning(nn.initializers.lecun_normal(), (None, "embed", "mlp"))
         kernel = self.param("kernel", init, (3, width, width), jnp.float32)
-        windows = join([_windows(block) for block in layout.cut(x.astype(self.dtype))])
+        windows = _windows(x.astype(self.dtype), layout)
         # gathered before it is reshaped: splits of two dimensions would meet in one, which XLA's partitioner gets wrong
         kernel = whole(kernel.astype(self.dtype))
         return split_rows(windows @ kernel.reshape(3 * width, width))
 
 
-def _windows(block: jax.Array) -> jax.Array:
-    """[G, n, L, D] -> [G, n, L, 3 D]: each token between its neighbours, zeros beyond the ends."""
-    length = block.shape[2]
-    padded = jnp.pad(block, ((0, 0), (0, 0), (1, 1), (0, 0)))
-    return jnp.concatenate([padded[:, :, shift : shift + length] for shift in range(3)], axis=-1)
+def _windows(x: jax.Array, layout: Layout) -> jax.Array:
+    """[G, N, D] -> [G, N, 3 D]: each token between its neighbours, zeros beyond the ends of its string."""
+    first = np.concatenate([np.arange(rows * length) % length == 0 for rows, length in layout.blocks])
+    is_first, is_last = first[:, None], np.roll(first, -1)[:, None]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0)))
+    before, after = jnp.where(is_first, 0, padded[:, :-2]), jnp.where(is_last, 0, padded[:, 2:])
+    return jnp.concatenate([before, x, after], axis=-1)
 
 
 def merge(x: jax.Array, score: jax.Array, mask: jax.Array, assignment: jax.Array, clusters: int) -> jax.Array:

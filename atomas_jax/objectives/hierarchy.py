@@ -172,8 +172,10 @@ def _slopes(gradient: jax.Array, text: Level, best: Best, smiles: Level):
     by_atom = at_tokens * smiles.omega[:, :, None]
     chosen = jnp.arange(text.mask.shape[1]) == best.word_at[:, :, :, None]
     cosines = join(place) + jnp.where(chosen, by_atom[:, :, :, None], 0.0)  # [G, N, A, T]
+    # as a product from the left: the other way round, the large array would have to be transposed
+    by_width = jnp.einsum("gnd,gnat->dat", smiles.tokens, cosines, precision=jax.lax.Precision.HIGHEST)
     of_text = (
-        jnp.einsum("gnat,gnd->atd", cosines, smiles.tokens, precision=jax.lax.Precision.HIGHEST),
+        by_width.transpose(1, 2, 0),
         jnp.einsum("gra,grat->at", slope, best.atom),
     )
     of_smiles = (
