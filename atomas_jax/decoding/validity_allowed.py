@@ -48,6 +48,10 @@ from atomas_jax.decoding.validity_tables import AROMATIC_BOND, CHARGES, Tables
 _BONDS = tuple(list(kinds.BONDS).index(mark) for mark in (":", "-", "=", "#", "$"))
 """Bonds that stand for all: those of an order are alike."""
 
+RESERVE, LONGEST_BRACKET = 12, 10
+"""Tokens kept for completing a string, beside three a ring and three a branch: 7 are the most seen to be needed, and
+some for the token that comes before; and what more a bracket atom takes that is spelled piece by piece."""
+
 
 class Bond(NamedTuple):
     """What a bond to the atom that comes next would mean to both."""
@@ -122,6 +126,8 @@ def allowed_words(t: Tables, sets: Sets, s: State, remaining) -> UInt32[Array, "
     settled &= p.shared.fine & is_covered(p.shared, p.shared.left[1], lowest_bit(p.naked))
     may_leave = chain & ~s.bare & ~p.naked_here & (p.rings_here == 0) & (settled != 0)
     branch = chain & (depth < DEPTH) & ((p.total + 2 <= most) | oxidised) & goes_on[1] & space
+    short = 3 * depth + 3 * p.rings + RESERVE
+    bracket &= short + LONGEST_BRACKET <= remaining
     close, hydrogen, turned, signs, digits = _inside(t, sets, s, p, here, bond)
     flags = jnp.concatenate([
         jnp.stack([may_leave & (s.depth == 0), branch, may_leave & (s.depth > 0), bracket, close & space]),
@@ -130,7 +136,7 @@ def allowed_words(t: Tables, sets: Sets, s: State, remaining) -> UInt32[Array, "
     three = bits(flags.reshape(3, 8))
     for group in range(3):
         words |= sets.marks[group, three[group].astype(jnp.int32)]
-    return _in_time(t, sets, s, depth, p, words, is_open, remaining)
+    return _in_time(t, sets, s, p, words, is_open, short > remaining)
 
 
 def _union(words: UInt32[Array, "N W"], which: Bool[Array, " N"]) -> UInt32[Array, " W"]:
@@ -169,11 +175,11 @@ def _inside(t: Tables, sets: Sets, s: State, p: Path, here, bond: Bond) -> tuple
     spelled = t.spelled[s.symbol]  # [charges]
     become = jnp.where(p.started, spelled, beside_metal(t, spelled, p.mine, bond.in_ring))
     fitting = sets.sums[here, become] >> bond.after  # bits: hydrogens
+    bare = t.oxygen[spelled] & bond.oxides[1] & (t.most[spelled] == 2)
+    fitting &= jnp.where(bond.fits | t.oxygen[spelled] & bond.oxides[0], -1, jnp.where(bare, 1, 0))
     closed_by = spelled[s.charge + CHARGES]
     may_close_now = fitting[s.charge + CHARGES] >> s.hydrogens & 1 > 0
-    oxygen = t.oxygen[closed_by]
-    fits = bond.fits | oxygen & (bond.oxides[0] | bond.oxides[1] & (s.hydrogens == 0) & (t.most[closed_by] == 2))
-    fits &= (s.bond != AROMATIC_BOND) | t.conjugated[p.mine] & t.conjugated[closed_by]
+    fits = (s.bond != AROMATIC_BOND) | t.conjugated[p.mine] & t.conjugated[closed_by]
     fits &= (p.here.fused < FUSED) | ~t.aromatic[closed_by] | p.started
     fits &= ~t.metal[closed_by] | bond.fits_metal
     close = may_close_now & fits & (s.phase >= NAMED) & (s.phase < ISOTOPE)
@@ -199,10 +205,9 @@ def _inside(t: Tables, sets: Sets, s: State, p: Path, here, bond: Bond) -> tuple
     return close, hydrogen, turned, signs, digits
 
 
-def _in_time(t: Tables, sets: Sets, s: State, depth, p: Path, may, is_open, remaining) -> UInt32[Array, " W"]:
-    """What may follow, and what completes the string in time: at most three tokens a ring, three a branch, four before.
-    Where it is short: rings, then ends, then wildcards, then what a place takes that takes none of these."""
-    short = 3 * depth + 3 * p.rings + 10 > remaining
+def _in_time(t: Tables, sets: Sets, s: State, p: Path, may, is_open, short) -> UInt32[Array, " W"]:
+    """What may follow, and where time is short what completes the string: rings, then ends, then wildcards, then what a
+    place takes that takes none of these."""
     # the ring that a wildcard could not close wants a double bond
     after_wild = every((p.mine == t.wildcard) & ~p.started & ~jnp.any(s.near))
     chain = after_wild & sets.carbons[1] | ~after_wild & sets.wildcards

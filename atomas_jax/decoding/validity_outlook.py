@@ -53,6 +53,8 @@ def can_be_double(bond):
 class Supply(NamedTuple):
     """The rings open against the branch points that claim one, way by way."""
 
+    claims: UInt32[Array, " K"]
+    """Of each way, the depths of these branch points: a bit a depth."""
     fine: Ways
     """Ways that can be right for all branch points."""
     left: tuple[Ways, Ways, Ways]
@@ -64,6 +66,14 @@ class Supply(NamedTuple):
         """Ways in which from a depth on, at every branch point at least 0, 1, 2 rings are left over up to there."""
         depth = jnp.clip(depth, 0, WINDOW).astype(jnp.uint32)
         return bits(self.lacking[least] >> depth[..., None] == 0)
+
+    def claimed(self, depth: Int[Array, "..."]) -> Ways:
+        """Ways in which the branch point of a depth claims a ring."""
+        return bits(self.claims >> depth.astype(jnp.uint32)[..., None] & 1 > 0)
+
+    def where(self, chosen: Bool[Array, " N"], other: "Supply") -> "Supply":
+        """N supplies: this one or the other."""
+        return jax.tree.map(lambda a, b: jnp.where(chosen[(..., *[None] * a.ndim)], a, b), self, other)
 
 
 @dataclass(frozen=True)
@@ -84,12 +94,14 @@ class Path:
     """A bit a depth."""
     naked_here: Bool[Array, ""]
     level: Int[Array, ""]
+    tied: UInt32[Array, ""]
+    """A bit a depth: whether its branch point has to go on even once a ring that it opened itself is closed."""
     own: Supply
     """Where each branch point claims a ring of its own."""
     shared: Supply
     """Where the ring that an aromatic atom without one waits for serves the branch point before it too."""
-    opened: Supply
-    """The same once the current atom opens a ring."""
+    ringed: Supply
+    """The same once the current atom opens or closes a ring."""
 
 
 def windowed(s: State) -> State:
@@ -137,9 +149,10 @@ def survey(t: Tables, s: State, is_cut: Bool[Array, ""]) -> Path:
         naked=naked,
         naked_here=(naked >> level.astype(jnp.uint32)) & 1 > 0,
         level=level,
+        tied=bits(ring_count > before + 1) | bits(s.naked[:-1]),
         own=_supply(ring_count, counted, needy, right, rings),
         shared=_supply(ring_count, counted, needy & ~innermost, right, rings),
-        opened=_supply(ring_count, counted, needy & ~before_it, right, rings),
+        ringed=_supply(ring_count, counted, needy & ~before_it, right, rings),
     )
 
 
@@ -154,7 +167,7 @@ def _supply(ring_count, counted, needy, right, rings) -> Supply:
     over = jnp.where((counted >> depths.astype(jnp.uint32) & 1 > 0)[None], ring_count[None] - claims, 99)
     lacking = tuple(bits(over < least) for least in range(3))
     left = rings - jax.lax.population_count(needy).astype(jnp.int32)
-    return Supply(bits(right & (lacking[0] == 0)), tuple(bits(left >= least) for least in range(3)), lacking)
+    return Supply(needy, bits(right & (lacking[0] == 0)), tuple(bits(left >= least) for least in range(3)), lacking)
 
 
 def beside_metal(t: Tables, kind, other, in_ring):
@@ -277,7 +290,6 @@ def can_stay(t: Tables, kind, total, fused, forced) -> tuple:
 
 def may_close(t: Tables, s: State, p: Path) -> Bool[Array, " S"]:
     """Which open rings may be closed."""
-    supply = p.own
     is_open = s.ring_atom >= 0
     place = jnp.maximum(s.ring_atom, 0)
     partner = atom_at(t.free, s, place)
@@ -300,26 +312,26 @@ def may_close(t: Tables, s: State, p: Path) -> Bool[Array, " S"]:
     they_paired = bits((s.paired[None] & partner.bit[:, None]) != 0)  # [S]
     lowest = lowest_bit(p.naked)
     remains = lowest <= depth  # depths whose aromatic atoms still lack a ring
+    supply = p.ringed.where(p.naked >> (depth + 1).astype(jnp.uint32) == 0, p.own)  # [S]: all of them, or not
     at_least = [supply.margin(least, depth) for least in range(3)]  # [S]: from the ring's depth on
     enough, spare, two = supply.left
     covered = every(~remains) | every(lowest > 0) & two & supply.margin(1, lowest - 1) & at_least[2]
     forced = (p.rings_here - (depth == p.level) > 0) | p.naked_here & (depth == p.level)
     my_kind, their_kind = beside_metal(t, p.mine, theirs, True), beside_metal(t, theirs, p.mine, True)
     stay_paired, stay_alone, stay_ring = can_stay(t, my_kind, total, p.here.fused, forced)
-    their_pairs, their_rest = t.paired[theirs], t.without[theirs]
-    done = has_sum(their_pairs, their_total)
-    stack_later = on_stack & (their_total + 1 <= t.most[their_kind])
+    rules, ends = branch_point(t, their_kind, their_total, fused), p.tied >> depth.astype(jnp.uint32) & 1 == 0
+    done = jnp.where(on_stack, rules.paired_on | rules.paired_ends & ends, rules.paired_ends)
+    rest = jnp.where(on_stack, rules.alone_on | rules.alone_ends & ends, rules.alone_ends | more_rings & done)
     # not by a double bond
-    ok = chosen(they_paired, done, has_sum(their_rest, their_total) | more_rings & done) | every(stack_later)
+    ok = chosen(they_paired, done, rest) | every(on_stack & rules.wants) & p.own.claimed(depth)
     ok &= chosen(p.is_paired, stay_paired, stay_alone) | ~p.is_paired & every(stay_ring) & two
     ways = ok & at_least[1] & spare
     # by one
     free = t.conjugated[theirs] & t.conjugated[p.mine] & (order == 1) & double & can_be_double(s.bond)
-    free &= (done | stack_later) & stay_paired
-    free &= ~on_stack | has_sum(their_pairs | their_pairs >> 1, their_total)
-    relief = every(on_stack) & ~at_least[1]  # the branch point no longer claims a ring
+    free &= done & stay_paired
+    relief = every(on_stack) & supply.claimed(depth)  # the branch point no longer claims a ring
     pairs = every(free) & ~they_paired & ~p.is_paired
-    ways |= pairs & (at_least[1] | relief & at_least[0]) & (spare | relief & enough)
+    ways |= pairs & (at_least[1] & spare | relief & at_least[0] & enough)
     exists = (ways & covered & supply.fine) != 0
     valid = is_open & agree & (place != s.current) & ~s.near & (order > 0)
     return valid & (total <= t.most[my_kind]) & (their_total <= t.most[their_kind]) & exists
@@ -329,8 +341,8 @@ def may_open(t: Tables, p: Path, bond) -> Bool[Array, "..."]:
     """Whether a ring may be opened by a bond."""
     total = p.total + t.before[bond]
     paired, alone, with_ring = can_stay(t, p.mine, total, p.here.fused, jnp.ones((), bool))
-    available = p.opened.left[0]  # the ring itself counts
+    available = p.ringed.left[0]  # the ring itself counts
     room = chosen(p.is_paired, paired, alone) | ~p.is_paired & every(with_ring) & available
-    ways = p.opened.fine & room & is_covered(p.opened, available, lowest_bit(p.naked))
+    ways = p.ringed.fine & room & is_covered(p.ringed, available, lowest_bit(p.naked))
     fits = (p.rings < SLOTS) & (total + 1 <= t.most[p.mine])
     return fits & (ways != 0) & ((bond != AROMATIC_BOND) | t.conjugated[p.mine] & (p.here.fused < FUSED))
