@@ -172,14 +172,15 @@ def _slopes(gradient: jax.Array, text: Level, best: Best, smiles: Level):
     by_atom = at_tokens * smiles.omega[:, :, None]
     chosen = jnp.arange(text.mask.shape[1]) == best.word_at[:, :, :, None]
     cosines = join(place) + jnp.where(chosen, by_atom[:, :, :, None], 0.0)  # [G, N, A, T]
-    # as a product from the left: the other way round, the large array would have to be transposed
-    by_width = jnp.einsum("gnd,gnat->dat", smiles.tokens, cosines, precision=jax.lax.Precision.HIGHEST)
+    # nothing is chosen by these two products, so they have the precision of all other gradients; the first one as a
+    # product from the left: the other way round, the large array would have to be transposed
+    by_width = jnp.einsum("gnd,gnat->dat", smiles.tokens, cosines)
     of_text = (
         by_width.transpose(1, 2, 0),
         jnp.einsum("gra,grat->at", slope, best.atom),
     )
     of_smiles = (
-        jnp.einsum("gnat,atd->gnd", cosines, text.tokens, precision=jax.lax.Precision.HIGHEST),
+        jnp.einsum("gnat,atd->gnd", cosines, text.tokens),
         jnp.einsum("gna,gna->gn", at_tokens, best.word),
     )
     return of_text, of_smiles
