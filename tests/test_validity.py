@@ -43,6 +43,7 @@ REAL = [
     "c1c(cc(c2c(cc(-c3cc(OC)c(c(c3)OC)[O-])oc21)=O)O)O",  # many ways to place its double bonds
     "C(C" * 27 + ")" * 27,
     "c1c(n(" + "C(" * 20 + "c2ccccc2" + ")C" * 20 + ")cc1)C",  # waits for its rings while branches are deep
+    "o1CC(c([Pb]Cc2ccccc2)c1)",  # closes a ring in a branch of "c", while one waits that serves "c" twice
 ]
 IMPOSSIBLE = [
     "C1CC",
@@ -62,6 +63,9 @@ IMPOSSIBLE = [
     "[1234CH4]",
     "Br(=O)=O",
     "O=Cl",
+    "p1(p([se]c([Cd](c1",  # dead ends: nothing may follow, and nothing is complete
+    "c1(C[Ag+]1",
+    "C%22=%94b%50p#%70n=p%71(:n=*%20%22=%71",
     "[Be-2][n+]12ccccc1cccc2",  # RDKit makes its bond to the metal dative, and nitrogen wants another double bond
 ]
 
@@ -135,6 +139,14 @@ def test_every_string_can_be_finished_in_the_length_left(constraint, tokenizer, 
     assert [tokenizer.decode_smiles(row) for row in tokens if not _finished(tokenizer, row)] == []
 
 
+def test_oxygens_that_halogens_take_are_finished_however_they_are_spelled(constraint, tokenizer):
+    liked = ["Cl", "Br", "=", "(", "[", "]", "O", "H", "+", "-", "2", "6"]
+    likes = [4.0 * (surface.decode("utf-8", "replace") in liked) for surface in tokenizer.surfaces]
+    logits = np.random.default_rng(0).gumbel(size=(128, tokenizer.vocab_size)) + likes[: tokenizer.vocab_size]
+    tokens = drawn(constraint, jax.random.key(0), jnp.asarray(logits, jnp.float32), 64)
+    assert [tokenizer.decode_smiles(row) for row in tokens if not _finished(tokenizer, row)] == []
+
+
 def test_random_strings_become_molecules(constraint, tokenizer):
     assert _parsed(constraint, tokenizer, 128) >= 0.9  # 0.982 of 1,024 others
 
@@ -177,6 +189,15 @@ def test_no_spelling_of_a_molecule_is_refused(tokenizer, shared):
     molecules = [string for name in ("chebi20", "zinc250k") for string in chosen.sample(_strings(shared, name), 1000)]
     spellings = [_spelled(molecule) for molecule in molecules for _ in range(20)]
     assert refused(smiles_validity(tokenizer, 640), tokenizer, spellings) == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_programs")
+def test_no_string_however_skewed_is_left_unfinished(constraint, tokenizer):
+    for seed in range(8):
+        logits = _skewed(np.random.default_rng(seed), tokenizer, 2048)
+        tokens = drawn(constraint, jax.random.key(seed), logits, 64)
+        assert [tokenizer.decode_smiles(row) for row in tokens if not _finished(tokenizer, row)] == []
 
 
 @pytest.mark.slow
