@@ -18,7 +18,7 @@ branch ends, and its branch point goes on the same way. A token is allowed where
   many as leave its double bonds as they are.
 - Halogens that oxygens are bound to by double bonds take further oxygens, until the sum of their bonds is odd.
 - Length: when it runs short, rings are closed first, then branches, then wildcards follow, or "c" where a double bond
-  is wanted.
+  is wanted. A bracket atom spelled piece by piece is begun only where the longest one leaves room for that.
 
 It looks less closely rather than forbid a real molecule: where double bonds can be placed in more than `WAYS` ways,
 those of the atoms written so far are no longer followed, and of nested branches the `WINDOW` innermost are looked at.
