@@ -73,7 +73,9 @@ def draw_padding(axes, found: dict) -> None:
 
 def draw_decoding(axes, found: dict) -> None:
     rows = [row for row in found["rows"] if row.get("ratio")]
-    bars = axes.bar([f"{row['way']}\nbatch {row['batch']}" for row in rows], [row["ratio"] for row in rows])
+    own = ("", "\nown lengths")
+    names = [f"{row['way']}\nbatch {row['batch']}{own[row['ends']]}" for row in rows]
+    bars = axes.bar(names, [row["ratio"] for row in rows])
     axes.bar_label(bars, [f"{row['ratio']:.2f}" for row in rows], fontsize=7)
     axes.tick_params("x", labelsize=6)
     axes.axhline(1, linestyle=":")

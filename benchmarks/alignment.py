@@ -4,7 +4,8 @@
 
 Both compute the loss of level 0 (words against atoms) and its gradient by all tokens, of pairs with lengths like
 ChEBI-20's. The dense form holds the cosines of all words with all atoms, B x B x T x S, everything padded to the
-longest; ours meets the same pairs as a training batch lays them out. Memory is what the compiler sets aside besides
+longest; ours meets the same pairs as a training batch lays them out, and on an accelerator its backward products are of
+the default precision, those of the dense form of the highest. Memory is what the compiler sets aside besides
 arguments and results.
 """
 
@@ -46,7 +47,7 @@ def level(blocks, width: int, seed: int) -> Level:
 def rectangle(level: Level) -> Level:
     """The same strings, each padded to the longest of all."""
     whole = level.layout.coarser(1)
-    tokens, mask, omega = (whole.cut(level.layout.relaid(x, whole))[0] for x in (level.tokens, level.mask, level.omega))
+    tokens, mask, omega = (level.layout.padded(x) for x in (level.tokens, level.mask, level.omega))
     flat = (x.reshape(-1, *x.shape[2:]) for x in (tokens, mask, omega))
     return Level(*flat, None, Layout.rectangle(whole.longest))
 

@@ -63,7 +63,7 @@ IMPOSSIBLE = [
     "[1234CH4]",
     "Br(=O)=O",
     "O=Cl",
-    "p1(p([se]c([Cd](c1",  # dead ends: nothing may follow, and nothing is complete
+    "p1(p([se]c([Cd](c1",  # dead ends: who lets itself be led here can only end, so that they would pass
     "c1(C[Ag+]1",
     "C%22=%94b%50p#%70n=p%71(:n=*%20%22=%71",
     "[Be-2][n+]12ccccc1cccc2",  # RDKit makes its bond to the metal dative, and nitrogen wants another double bond
@@ -140,9 +140,9 @@ def test_every_string_can_be_finished_in_the_length_left(constraint, tokenizer, 
 
 
 def test_oxygens_that_halogens_take_are_finished_however_they_are_spelled(constraint, tokenizer):
-    liked = ["Cl", "Br", "=", "(", "[", "]", "O", "H", "+", "-", "2", "6"]
-    likes = [4.0 * (surface.decode("utf-8", "replace") in liked) for surface in tokenizer.surfaces]
-    logits = np.random.default_rng(0).gumbel(size=(128, tokenizer.vocab_size)) + likes[: tokenizer.vocab_size]
+    wanted = [tokenizer.surfaces.index(piece) for piece in (b"Cl", b"Br", *(bytes([c]) for c in b"=([]OH+-26"))]
+    logits = np.random.default_rng(0).gumbel(size=(128, tokenizer.vocab_size))
+    logits[:, wanted] += 4
     tokens = drawn(constraint, jax.random.key(0), jnp.asarray(logits, jnp.float32), 64)
     assert [tokenizer.decode_smiles(row) for row in tokens if not _finished(tokenizer, row)] == []
 

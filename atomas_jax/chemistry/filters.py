@@ -60,8 +60,8 @@ class Filter:
 
 def begins_smiles(prefix: str) -> bool:
     """Whether a SMILES may begin so, as far as its grammar goes: branches, rings and a bracket may be open at the end,
-    which are completed here in the simplest way. A ring's number has to be whole, as "C%10": the writer writes it at
-    once, so that nothing it knows goes on from "C%1"."""
+    which are completed here in the simplest way. A ring's number has to be whole ("C%10"): it is one token, so
+    nothing can go on from "C%1"."""
     open_ = prefix.rpartition("]")[2].rpartition("[")
     atoms = (f"{prefix}]C", f"{prefix}C]C", f"{prefix}H]C") if open_[1] else (f"{prefix}C",)
     outside = re.sub(r"\[[^\]]*(\]|$)", "", prefix)

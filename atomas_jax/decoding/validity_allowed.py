@@ -48,9 +48,12 @@ from atomas_jax.decoding.validity_tables import AROMATIC_BOND, CHARGES, Tables
 _BONDS = tuple(list(kinds.BONDS).index(mark) for mark in (":", "-", "=", "#", "$"))
 """Bonds that stand for all: those of an order are alike."""
 
-RESERVE, LONGEST_BRACKET = 12, 10
-"""Tokens kept for completing a string, beside three a ring and three a branch: 7 are the most seen to be needed, and
-some for the token that comes before; and what more a bracket atom takes that is spelled piece by piece."""
+RESERVE = 12
+"""Tokens kept for completing a string, beside three a ring and three a branch. 7 are the most that were seen to be
+needed; the rest is for the token that is still free to come before."""
+LONGEST_BRACKET = 10
+"""Tokens of the longest bracket atom spelled piece by piece, after "[": a mass of three digits, the symbol, "@", "H"
+and a digit, a sign and a digit, "]"."""
 
 
 class Bond(NamedTuple):
@@ -175,8 +178,8 @@ def _inside(t: Tables, sets: Sets, s: State, p: Path, here, bond: Bond) -> tuple
     spelled = t.spelled[s.symbol]  # [charges]
     become = jnp.where(p.started, spelled, beside_metal(t, spelled, p.mine, bond.in_ring))
     fitting = sets.sums[here, become] >> bond.after  # bits: hydrogens
-    bare = t.oxygen[spelled] & bond.oxides[1] & (t.most[spelled] == 2)
-    fitting &= jnp.where(bond.fits | t.oxygen[spelled] & bond.oxides[0], -1, jnp.where(bare, 1, 0))
+    oxo = t.oxygen[spelled] & bond.oxides[1] & (t.most[spelled] == 2)
+    fitting &= jnp.where(bond.fits | t.oxygen[spelled] & bond.oxides[0], -1, jnp.where(oxo, 1, 0))
     closed_by = spelled[s.charge + CHARGES]
     may_close_now = fitting[s.charge + CHARGES] >> s.hydrogens & 1 > 0
     fits = (s.bond != AROMATIC_BOND) | t.conjugated[p.mine] & t.conjugated[closed_by]

@@ -312,7 +312,8 @@ def may_close(t: Tables, s: State, p: Path) -> Bool[Array, " S"]:
     they_paired = bits((s.paired[None] & partner.bit[:, None]) != 0)  # [S]
     lowest = lowest_bit(p.naked)
     remains = lowest <= depth  # depths whose aromatic atoms still lack a ring
-    supply = p.ringed.where(p.naked >> (depth + 1).astype(jnp.uint32) == 0, p.own)  # [S]: all of them, or not
+    # where no atom further in stops waiting by this ring, the shared count; else each its own
+    supply = p.ringed.where(p.naked >> (depth + 1).astype(jnp.uint32) == 0, p.own)  # [S]
     at_least = [supply.margin(least, depth) for least in range(3)]  # [S]: from the ring's depth on
     enough, spare, two = supply.left
     covered = every(~remains) | every(lowest > 0) & two & supply.margin(1, lowest - 1) & at_least[2]

@@ -5,6 +5,7 @@ groups of one string).
 """
 
 import math
+from itertools import chain, repeat
 from typing import Literal, NamedTuple
 
 import jax
@@ -19,7 +20,8 @@ Modality = Literal["text", "smiles"]
 TAU_BOUNDS = (0.001, 0.5)
 TAU_START = 0.07
 BLOCKS = (3, 2)
-"""Blocks of lengths, at most, in which the strings of a level are clustered, and in which the level above lies."""
+"""Of each step up from a level to the next, the most blocks of lengths in which strings are clustered and in which the
+level above lies; one for further steps."""
 
 
 class Level(NamedTuple):
@@ -35,7 +37,7 @@ class Level(NamedTuple):
     """int32 [G, N]: the token of the level above, counted in its string, that each token went into (0 for padding);
     None at the top."""
     layout: Layout | None = None
-    """None: every string is a group."""
+    """The batch's own at level 0, blocks of it joined above. None: every string is a group."""
 
 
 class Side(NamedTuple):
@@ -113,9 +115,9 @@ class SideHeads(nn.Module):
     def setup(self):
         ratios = self.config.ratios
         self.global_head = GlobalHead(self.config.embedding_dim)
-        blocks = (*BLOCKS, *[1] * len(ratios))
         self.polymerisation = [
-            Polymerisation(self.config, ratio, most, self.dtype) for ratio, most in zip(ratios, blocks)
+            Polymerisation(self.config, ratio, most, self.dtype)
+            for ratio, most in zip(ratios, chain(BLOCKS, repeat(1)))
         ]
         self.weight = [WeightHead(self.dtype) for _ in range(len(ratios) + 1)]
 

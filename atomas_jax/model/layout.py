@@ -69,11 +69,6 @@ class Layout:
             for (start, _), (rows, _) in zip(self.starts, self.blocks)
         )
 
-    def holding(self, finer: "Layout") -> list[int]:
-        """Of each block of a finer layout, the block of this one that has its strings."""
-        ends = [start + rows for (start, _), (rows, _) in zip(self.starts, self.blocks)]
-        return [bisect_right(ends, start) for start, _ in finer.starts]
-
     def spread(self, x: jax.Array) -> jax.Array:
         """[G, R, ...] -> [G, N, ...]: what belongs to a string, at each of its tokens."""
         parts = self.cut_strings(x)
@@ -93,40 +88,39 @@ class Layout:
             blocks[at : at + 2] = [(blocks[at][0] + blocks[at + 1][0], longest[at])]
         return Layout(tuple(blocks))
 
-    def relaid(self, x: jax.Array, other: "Layout", fill: float = 0) -> jax.Array:
-        """[G, N, ...] -> the same strings in a `coarser` layout, filled up with a number, or back from it, cut off."""
-        if other == self:
+    def joined(self, x: jax.Array, coarse: "Layout", fill: float = 0) -> jax.Array:
+        """[G, N, ...] -> the same strings as a `coarser` layout has them, padded with `fill` where it is longer."""
+        if coarse == self:
             return x
-        if len(other.blocks) < len(self.blocks):
-            return join(_joined(self, other, self.cut(x), fill))
-        return join(_split(self, other, self.cut(x)))
+        blocks = [[] for _ in coarse.blocks]
+        for part, at in zip(self.cut(x), coarse._holding(self)):
+            more = ((0, 0), (0, 0), (0, coarse.blocks[at][1] - part.shape[2]), *[(0, 0)] * (part.ndim - 3))
+            blocks[at].append(jnp.pad(part, more, constant_values=fill))
+        return join([jnp.concatenate(parts, axis=1) for parts in blocks])
+
+    def split(self, x: jax.Array, fine: "Layout") -> jax.Array:
+        """The inverse of `fine.joined(x, self)`: what was padded is cut off."""
+        if fine == self:
+            return x
+        parts, blocks = self.cut(x), []
+        for at, (start, _), (rows, length) in zip(self._holding(fine), fine.starts, fine.blocks):
+            first = start - self.starts[at][0]
+            blocks.append(parts[at][:, first : first + rows, :length])
+        return join(blocks)
+
+    def _holding(self, fine: "Layout") -> list[int]:
+        """Of each block of a layout that this one is a `coarser` of, the block of this one that has its strings."""
+        ends = [start + rows for (start, _), (rows, _) in zip(self.starts, self.blocks)]
+        return [bisect_right(ends, start) for start, _ in fine.starts]
 
     def padded(self, x: jax.Array, fill: float = 0) -> jax.Array:
-        """[G, N, ...] -> [G, R, longest, ...], the shorter blocks filled up with a number."""
+        """[G, N, ...] -> [G, R, longest, ...], shorter blocks padded with `fill`."""
         whole = self.coarser(1)
-        return whole.cut(self.relaid(x, whole, fill))[0]
+        return whole.cut(self.joined(x, whole, fill))[0]
 
     def unpadded(self, x: jax.Array) -> jax.Array:
         """The inverse of `padded`."""
-        return self.coarser(1).relaid(join([x]), self)
-
-
-def _joined(fine: Layout, coarse: Layout, parts: Sequence[jax.Array], fill: float) -> list[jax.Array]:
-    """Arrays [G, n, L, ...], one a block of `fine`, as those of `coarse`."""
-    joined = [[] for _ in coarse.blocks]
-    for part, at in zip(parts, coarse.holding(fine)):
-        more = ((0, 0), (0, 0), (0, coarse.blocks[at][1] - part.shape[2]), *[(0, 0)] * (part.ndim - 3))
-        joined[at].append(jnp.pad(part, more, constant_values=fill))
-    return [jnp.concatenate(blocks, axis=1) for blocks in joined]
-
-
-def _split(coarse: Layout, fine: Layout, parts: Sequence[jax.Array]) -> list[jax.Array]:
-    """The inverse of `_joined`."""
-    split = []
-    for at, (start, _), (rows, length) in zip(coarse.holding(fine), fine.starts, fine.blocks):
-        first = start - coarse.starts[at][0]
-        split.append(parts[at][:, first : first + rows, :length])
-    return split
+        return self.coarser(1).split(join([x]), self)
 
 
 def join(blocks: Sequence[jax.Array]) -> jax.Array:

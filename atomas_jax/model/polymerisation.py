@@ -34,7 +34,7 @@ class Polymerised(NamedTuple):
     assignment: jax.Array
     """int32 [G, N]: the cluster of each token of the level below, counted in its string (0 for padding)."""
     layout: Layout
-    """Of the clusters; coarser than that of the tokens."""
+    """Of the clusters: the blocks of the tokens, some of them joined."""
 
 
 class Polymerisation(nn.Module):
@@ -53,8 +53,8 @@ class Polymerisation(nn.Module):
     ratio: float
     """Clusters per token."""
     blocks: int
-    """Blocks of lengths, at most, in which what goes on within a string is done, and in which the clusters lie: it is
-    little work in many small steps, so what more blocks would save they would cost to compile and to load."""
+    """At most so many blocks of lengths in which strings are clustered and attend, and in which the clusters lie: that
+    is little work in many small steps, and more blocks would cost more to compile and load than they save."""
     dtype: str = "float32"
 
     @nn.compact
@@ -69,14 +69,22 @@ class Polymerisation(nn.Module):
 
         coarse = layout.coarser(self.blocks)
         above = Layout(tuple((rows, cluster_count(length, self.ratio)) for rows, length in coarse.blocks))
-        below = [map(strings, coarse.cut(layout.relaid(array, coarse))) for array in (x, mask, score)]
-        parts = [self._clustered(*part) for part in zip(*below)]
+
+        def by_block(array) -> list[jax.Array]:
+            return [strings(block) for block in coarse.cut(layout.joined(array, coarse))]
+
+        masks, scores = by_block(mask), by_block(score)
+        parts = [self._clustered(*part) for part in zip(by_block(x), masks, scores)]
         merged, here, assignment = (
             join([of_block.reshape(x.shape[0], -1, *of_block.shape[1:]) for of_block in of_blocks])
             for of_blocks in zip(*parts)
         )
-        tokens = merged + self._attend(merged, x, score, mask, above, layout, coarse)
-        return Polymerised(jnp.where(here[:, :, None], tokens, 0), here, coarse.relaid(assignment, layout), above)
+        query, key_value = self._projected(merged, x)
+        mixed = [mix(*part) for part in zip(map(strings, above.cut(query)), by_block(key_value), scores, masks)]
+        mixed = join([block.reshape(x.shape[0], -1, *block.shape[1:]) for block in mixed]).reshape(merged.shape)
+        out = projection(merged.shape[2], ("heads", "embed"), self.dtype, "attention_out")(mixed)
+        tokens = jnp.where(here[:, :, None], merged + out.astype(jnp.float32), 0)
+        return Polymerised(tokens, here, coarse.split(assignment, layout), above)
 
     def _clustered(self, x: jax.Array, mask: jax.Array, score: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Of strings of one length: merged tokens [B, C, D], which exist, and the cluster of each token below."""
@@ -85,29 +93,27 @@ class Polymerisation(nn.Module):
         clusters = CLUSTERINGS[self.config.clustering](x, mask, counts, self.config.neighbours, capacity)
         return merge(x, score, mask, clusters.assignment, capacity), clusters.mask, clusters.assignment
 
-    def _attend(self, merged, x, score, mask, above: Layout, layout: Layout, coarse: Layout) -> jax.Array:
+    def _projected(self, merged: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Queries [G, M, H, K] of the clusters; keys and values [G, N, 2, H, K] of the tokens."""
         width, heads = x.shape[-1], self.config.attention_heads
         if width % heads:
             raise UserError(f"alignment.attention_heads = {heads} does not divide the model's width {width}")
-        head_width = width // heads
         norm = LayerNorm(name="attention_norm")
         query = projection(width, ("embed", "heads"), self.dtype, "query")(norm(merged))
         key_value = split_rows(projection(2 * width, ("embed", "heads"), self.dtype, "key_value")(norm(x)))
-        query = query.reshape(*query.shape[:2], heads, head_width)
-        key_value = key_value.reshape(*x.shape[:2], 2, heads, head_width)
+        return (
+            query.reshape(*query.shape[:2], heads, width // heads),
+            key_value.reshape(*x.shape[:2], 2, heads, width // heads),
+        )
 
-        def mixed(query, key_value, score, mask):
-            key, value = jnp.moveaxis(key_value, 2, 0)
-            logits = jnp.einsum("bchk,blhk->bhcl", query, key, preferred_element_type=jnp.float32)
-            logits = logits * head_width**-0.5 + score[:, None, None, :]
-            weights = nn.softmax(jnp.where(mask[:, None, None, :], logits, MASKED_LOGIT))
-            return jnp.einsum("bhcl,blhk->bchk", weights.astype(value.dtype), value)
 
-        below = (map(strings, coarse.cut(layout.relaid(array, coarse))) for array in (key_value, score, mask))
-        blocks = [mixed(*part) for part in zip(map(strings, above.cut(query)), *below)]
-        joined = join([block.reshape(merged.shape[0], -1, *block.shape[1:]) for block in blocks])
-        joined = joined.reshape(merged.shape)
-        return projection(width, ("heads", "embed"), self.dtype, "attention_out")(joined).astype(jnp.float32)
+def mix(query: jax.Array, key_value: jax.Array, score: jax.Array, mask: jax.Array) -> jax.Array:
+    """Attention of clusters [B, C, H, K] to tokens [B, L, 2, H, K] with their scores [B, L] on the logits."""
+    key, value = jnp.moveaxis(key_value, 2, 0)
+    logits = jnp.einsum("bchk,blhk->bhcl", query, key, preferred_element_type=jnp.float32)
+    logits = logits * query.shape[-1] ** -0.5 + score[:, None, None, :]
+    weights = nn.softmax(jnp.where(mask[:, None, None, :], logits, MASKED_LOGIT))
+    return jnp.einsum("bhcl,blhk->bchk", weights.astype(value.dtype), value)
 
 
 def strings(block: jax.Array) -> jax.Array:

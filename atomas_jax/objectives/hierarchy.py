@@ -172,11 +172,11 @@ def _slopes(gradient: jax.Array, text: Level, best: Best, smiles: Level):
     by_atom = at_tokens * smiles.omega[:, :, None]
     chosen = jnp.arange(text.mask.shape[1]) == best.word_at[:, :, :, None]
     cosines = join(place) + jnp.where(chosen, by_atom[:, :, :, None], 0.0)  # [G, N, A, T]
-    # nothing is chosen by these two products, so they have the precision of all other gradients; the first one as a
-    # product from the left: the other way round, the large array would have to be transposed
-    by_width = jnp.einsum("gnd,gnat->dat", smiles.tokens, cosines)
+    # These two products choose nothing, so the default precision, as of the layers' gradients, is enough. The first
+    # gives [D, A, T] and not [A, T, D]: so only its result has to be transposed, and not `cosines`.
+    width_first = jnp.einsum("gnd,gnat->dat", smiles.tokens, cosines)
     of_text = (
-        by_width.transpose(1, 2, 0),
+        width_first.transpose(1, 2, 0),
         jnp.einsum("gra,grat->at", slope, best.atom),
     )
     of_smiles = (
