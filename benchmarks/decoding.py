@@ -8,14 +8,17 @@ end by themselves, as a trained model's do (see `END_WEIGHT`; not for presets wh
 `--run RUN --molecules FILE` a trained model captions molecules, and strings end where they end, at `--new-tokens` at
 the latest. The cost of the validity constraint is measured apart, on molecules of `--constraint-batch` inputs with and
 without it, all of the same number of tokens (none may end; needs a run, for its tokenizer). Batches over 64 write
-`--large-new-tokens`. Each figure is the best of `--repeats` runs after one that is not counted.
+`--large-new-tokens`. Each figure is the best of `--repeats` runs after one that is not counted; both sides take
+turns.
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
@@ -76,15 +79,17 @@ def main(arguments: list[str] | None = None) -> None:
         for task, name in product(tasks, options.ways):
             length = options.new_tokens if batch <= 64 else min(options.new_tokens, options.large_new_tokens)
             settings = replace(ways[name], max_length=length)
-            ours, tokens = _best(partial(_ours, params, config, inputs, settings, task), options.repeats)
+            runs = [partial(_ours, params, config, inputs, settings, task)]
+            if not options.no_huggingface:
+                runs.append(partial(_theirs, model, inputs, settings, task))
+            (ours, tokens), *theirs = _best(runs, options.repeats)
             row = {"batch": batch, "way": name, "ends": task.ends, "ours": batch / ours}
             row["tokens"] = float(np.mean([*map(len, tokens)]))
             # less than reading all this once no search whose rows read their own caches can take
             read = _bytes_read(config, settings, [*map(len, inputs)], [*map(len, tokens)])
             row |= {"bytes_read": read, "of_floor": read / bandwidth / ours}
-            if not options.no_huggingface:
-                theirs, expected = _best(partial(_theirs, model, inputs, settings, task), options.repeats)
-                row |= {"huggingface": batch / theirs, "ratio": theirs / ours}
+            for seconds, expected in theirs:
+                row |= {"huggingface": batch / seconds, "ratio": seconds / ours}
                 row["same_strings"] = float(np.mean([a == b for a, b in zip(tokens, expected, strict=True)]))
             rows.append(row)
             print(_line(row), flush=True)
@@ -119,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--large-new-tokens", type=int, default=16, help="tokens of batches over 64")
     parser.add_argument("--constraint-batch", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-huggingface", action="store_true", help="time ours alone")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     return parser
@@ -192,13 +197,12 @@ def _constraint_cost(trained: TrainedModel, params, config: T5Config, options) -
     inputs = [tokenizer.encode_text(f"A molecule of {n} carbon atoms.") for n in range(batch)]
     settings = DecodingConfig(method="sample", max_length=options.new_tokens)
     allowed = np.asarray(tokenizer.smiles_ids) & (np.arange(len(tokenizer.smiles_ids)) != EOS_ID)
+    write = partial(_written, params, config, inputs, settings, tokenizer.smiles_start_id, allowed)
+    constraint = _NeverLast(smiles_validity(tokenizer, options.new_tokens))
+    found = zip(("without", "with"), _best([write, partial(write, constraint=constraint)], options.repeats))
     seconds = {}
-    for name, constraint in (("without", None), ("with", _NeverLast(smiles_validity(tokenizer, options.new_tokens)))):
-        run = partial(
-            _written, params, config, inputs, settings, tokenizer.smiles_start_id, allowed, constraint=constraint
-        )
-        seconds[name], tokens = _best(run, options.repeats)
-        seconds[f"tokens {name}"] = float(np.mean([*map(len, tokens)]))
+    for name, (best, tokens) in found:
+        seconds |= {name: best, f"tokens {name}": float(np.mean([*map(len, tokens)]))}
     return {"batch": batch, **seconds, "cost": seconds["with"] / seconds["without"] - 1}
 
 
@@ -223,15 +227,19 @@ def _theirs(model, inputs, settings: DecodingConfig, task: Task) -> list[list[in
     return [row[: row.index(EOS_ID) + 1] if EOS_ID in row else row for row in rows]
 
 
-def _best(run, repeats: int):
-    """The shortest of several runs in seconds, after one that compiles, and what the last gave."""
-    run()
-    seconds = []
+def _best(runs: list[Callable], repeats: int) -> list[tuple[float, Any]]:
+    """Of each, the shortest of several runs in seconds, after one that compiles, and what the last gave.
+
+    They take turns, for a machine is slower at one time than at another.
+    """
+    seconds = [math.inf] * len(runs)
+    results = [run() for run in runs]
     for _ in range(repeats):
-        start = time.perf_counter()
-        result = run()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds), result
+        for at, run in enumerate(runs):
+            start = time.perf_counter()
+            results[at] = run()
+            seconds[at] = min(seconds[at], time.perf_counter() - start)
+    return list(zip(seconds, results))
 
 
 def _step_bytes(config: T5Config) -> int:
@@ -257,7 +265,7 @@ def _copy_bandwidth() -> float:
     """Bytes a second at which the device reads memory: a sum over an array beyond every cache."""
     big = jax.numpy.ones(2**28 // 4 * (1 if jax.default_backend() == "cpu" else 8), jax.numpy.float32)
     total = jax.jit(jax.numpy.sum)
-    seconds, _ = _best(lambda: total(big).block_until_ready(), 5)
+    ((seconds, _),) = _best([lambda: total(big).block_until_ready()], 5)
     return big.nbytes / seconds
 
 
