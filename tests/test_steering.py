@@ -11,7 +11,7 @@ from atomas_jax.cli import main
 from atomas_jax.decoding.steering import Steering
 from atomas_jax.errors import UserError
 
-SAMPLED = ["--method", "sample", "--results", "2", "--max-length", "16", "--constrained", "True"]
+SAMPLED = ["--method", "sample", "--results", "2", "--max-length", "20", "--constrained", "True"]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def atomas(capsys, *arguments):
 
 def test_every_answer_meets_what_is_asked_and_begins_with_the_prefix(model):
     steering = Steering(forbid_smarts=("N",), weight="30:400", prefix="CC(", budget=200)
-    sampled = {"method": "sample", "results": 2, "max_length": 16, "constrained": True}  # as `SAMPLED`: few programs
+    sampled = {"method": "sample", "results": 2, "max_length": 20, "constrained": True}  # as `SAMPLED`: few programs
     given = [
         answers
         for number, text in enumerate(["An alcohol.", "An acid."])
@@ -42,7 +42,7 @@ def test_every_answer_meets_what_is_asked_and_begins_with_the_prefix(model):
 
 def test_the_prefix_holds_for_strings_that_all_differ(model):
     """The other methods are in test_decoding_constraint."""
-    settings = {"method": "distinct", "results": 2, "valid": False, "max_length": 16}
+    settings = {"method": "distinct", "results": 2, "valid": False, "max_length": 20}
     (answers,) = model.generate(["An acid."], steering=Steering(prefix="CC("), **settings)
     assert len(set(answers)) == 2 and all(answer.startswith("CC(") for answer in answers)
 
