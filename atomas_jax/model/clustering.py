@@ -116,7 +116,7 @@ def _squared_distances(x: jax.Array, mask: jax.Array) -> jax.Array:
 
 def _rows(x: jax.Array, at: jax.Array) -> jax.Array:
     """x [B, L, M], places int32 [B, R] -> [B, R, M]. The places come from `argmax` and `top_k`, so they exist, and the
-    checks of `take_along_axis` are left out: they were a tenth of the program."""
+    checks of `take_along_axis`, a good part of the clustering's program, are left out."""
     return jax.vmap(lambda x, at: x.at[at].get(mode="promise_in_bounds", wrap_negative_indices=False))(x, at)
 
 
