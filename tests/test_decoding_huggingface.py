@@ -80,6 +80,23 @@ def test_greedy(witness):
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [DecodingConfig(max_length=24), DecodingConfig(method="beam", beams=3, results=3, max_length=24)],
+    ids=["greedy", "beam"],
+)
+def test_many_strings_at_once(witness, settings):
+    """From sixteen on, attention takes another form on CPU."""
+    model, config, params, _ = witness
+    rng = np.random.default_rng(1)
+    inputs = [[*rng.integers(4, 12, length).tolist(), 1] for length in rng.integers(1, 32, 20)]
+    ours = list(generate(params, config, inputs, settings, start_id=START, batch_size=20))
+    theirs, scores = hugging_face(model, inputs, settings)
+    assert [result.tokens for result in ours] == theirs
+    if scores is not None:
+        np.testing.assert_allclose([result.score for result in ours], scores, atol=1e-4, rtol=5e-6)
+
+
+@pytest.mark.parametrize(
     ("beams", "length_penalty", "early_stopping"),
     [(2, -0.5, False), (3, 0.0, True), (4, 0.6, False), (5, 1.0, True), (3, 2.0, "never"), (2, -1.0, "never")],
 )

@@ -93,16 +93,17 @@ def test_a_string_of_nothing_but_padding_gives_numbers(model):
     assert np.isfinite(value) and all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
 
 
-def test_one_token_at_a_time_equals_teacher_forcing(model):
+@pytest.mark.parametrize(("count", "width", "length"), [(2, 7, 20), (9, 8, 21)])
+def test_one_token_at_a_time_equals_teacher_forcing(model, count, width, length):
     module, config, params = model
-    continuations, length = 3, 20
-    source = strings(2, 7)
-    mask = np.arange(7)[None] < np.array([7, 3])[:, None]
-    target = strings(2 * continuations, length, seed=4)
+    continuations = 3
+    source = strings(count, width)
+    mask = np.arange(width)[None] < np.resize([width, 3], count)[:, None]
+    target = strings(count * continuations, length, seed=4)
     encoded = module.apply({"params": params}, source, mask, method="encode")
     weights = step_weights(params, config)
     cache = init_cache(weights, config, encoded, mask, length, continuations)
-    assert cache.cross_keys[0].shape[0] == 2, "cross-attention is not repeated for every continuation"
+    assert cache.cross_keys[0].shape[0] == count, "cross-attention is not repeated for every continuation"
     step = jax.jit(lambda tokens, cache: decode_step(weights, config, tokens, cache))
     stepped = []
     for position in range(length):

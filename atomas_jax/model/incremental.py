@@ -15,6 +15,7 @@ time at 64 rows). The layers are unrolled, not scanned: a scan would copy every 
 stacks for every token, and reading them once is all that a decoding step costs.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -25,6 +26,11 @@ from jaxtyping import Array, Bool, Float, Int
 from atomas_jax.model.attention import MASKED, attend, distance_bias, mask_bias
 from atomas_jax.model.configuration import T5Config
 from atomas_jax.model.t5 import embed, output_logits
+
+_MANY_GROUPS = 16
+"""Groups from which on attention by sums is quicker on CPU."""
+_PARTS = 8
+"""Parts, at most, that its sums are taken in."""
 
 
 @struct.dataclass
@@ -65,7 +71,7 @@ class Cache:
     """Place of the next token, the same for all rows."""
     keys: tuple[Float[Array, "G H PM K"], ...]
     values: tuple[Float[Array, "G H PM K"], ...]
-    """A place's M rows beside one another. One dimension: were it cut up for reading, XLA would copy it first."""
+    """A place's M rows beside one another, in one dimension, as products read them."""
     writers: Int[Array, "G M P"] | None
     """Which row of its group wrote each place that a row continues; None where every row continues itself."""
     cross_keys: tuple[Float[Array, "B H S K"], ...]
@@ -215,11 +221,11 @@ def decode_step(
         queries, new_keys, new_values = jnp.split(layer.self_projections @ _normed(x, layer.self_scale, config), 3)
         keys.append(jax.lax.dynamic_update_slice_in_dim(cache.keys[index], heads(new_keys, groups), at, axis=2))
         values.append(jax.lax.dynamic_update_slice_in_dim(cache.values[index], heads(new_values, groups), at, axis=2))
-        x = x + joined(layer.self_out, attend(heads(queries, groups), keys[-1], values[-1], *biases))
+        x = x + joined(layer.self_out, _attend(heads(queries, groups), keys[-1], values[-1], *biases))
 
         queries = heads(layer.cross_query @ _normed(x, layer.cross_scale, config), strings)
         crossed = cache.cross_keys[index], cache.cross_values[index]
-        x = x + joined(layer.cross_out, attend(queries, *crossed, cache.cross_bias))
+        x = x + joined(layer.cross_out, _attend(queries, *crossed, cache.cross_bias))
 
         hidden = layer.forward_in @ _normed(x, layer.forward_scale, config)
         if config.activation == "gated-gelu":
@@ -232,6 +238,44 @@ def decode_step(
     # laid out anew, a small matter: the product with states in columns is slower on CPU, and would be taken
     states = jax.lax.optimization_barrier(_normed(x, weights.final_scale, config).T)
     return output_logits(states, weights.head, config), cache
+
+
+def _attend(
+    queries: Float[Array, "G H Q K"],
+    keys: Float[Array, "G H S K"],
+    values: Float[Array, "G H S K"],
+    *biases: Float[Array, "#G #H #Q S"],
+) -> Float[Array, "G H Q K"]:
+    """`attend`, in the form in which the device reads caches at its full rate."""
+    if len(keys) < _MANY_GROUPS:
+        return attend(queries, keys, values, *biases)
+    return jax.lax.platform_dependent(queries, keys, values, *biases, cpu=_attend_by_sums, default=attend)
+
+
+def _attend_by_sums(queries, keys, values, *biases):
+    """`attend` in sums of parts. XLA on CPU leaves a product of a batch of small matrices to one core (of one query
+    always, of several up to jax 0.10); sums it shares out among all, with the products that they add up."""
+    places, width = math.gcd(keys.shape[2], _PARTS), math.gcd(keys.shape[3], _PARTS)
+    one_query = queries.shape[2] == 1
+    if one_query:
+        products = _cut(queries, 3, width).astype(jnp.float32) * _cut(keys, 3, width)
+        logits = jnp.sum(products, axis=(3, 4))[:, :, None]
+    else:
+        logits = jnp.einsum("ghqk,ghsk->ghqs", queries, keys, preferred_element_type=jnp.float32)
+    for bias in biases:
+        logits = logits + bias
+    weights = _cut(jax.nn.softmax(logits, axis=-1), 3, places).astype(values.dtype)
+    values = _cut(values, 2, places)
+    if one_query:
+        mixed = jnp.sum(weights[:, :, 0, ..., None] * values, axis=(2, 3))[:, :, None]
+    else:
+        mixed = jnp.sum(jnp.einsum("ghqps,ghpsk->ghpqk", weights, values), axis=2)
+    return mixed
+
+
+def _cut(x: Array, axis: int, parts: int) -> Array:
+    """An axis as two: parts and what is in each."""
+    return x.reshape(*x.shape[:axis], parts, -1, *x.shape[axis + 1 :])
 
 
 def _normed(x: Float[Array, "D R"], scale: Float[Array, " D"], config: T5Config) -> Float[Array, "D R"]:
