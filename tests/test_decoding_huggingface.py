@@ -6,6 +6,7 @@ import pytest
 from atomas_jax.decoding.generate import generate
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.interchange.huggingface import config_to_huggingface, from_state_dict
+from atomas_jax.model import incremental
 from atomas_jax.model.configuration import T5Config
 
 pytestmark = pytest.mark.torch
@@ -85,7 +86,8 @@ def test_greedy(witness):
     ids=["greedy", "beam"],
 )
 def test_many_strings_at_once(witness, settings):
-    """From sixteen on, attention takes another form on CPU."""
+    """From so many on, attention takes another form on CPU."""
+    assert incremental._MANY_GROUPS <= 20
     model, config, params, _ = witness
     rng = np.random.default_rng(1)
     inputs = [[*rng.integers(4, 12, length).tolist(), 1] for length in rng.integers(1, 32, 20)]

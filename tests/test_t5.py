@@ -10,6 +10,7 @@ import pytest
 from flax import linen as nn
 from jax.sharding import PartitionSpec as P
 
+from atomas_jax.model import incremental
 from atomas_jax.model.configuration import PRESETS, T5Config
 from atomas_jax.model.incremental import decode_step, init_cache, step_weights
 from atomas_jax.model.t5 import EncoderDecoder, parameter_count, shift_right
@@ -93,16 +94,20 @@ def test_a_string_of_nothing_but_padding_gives_numbers(model):
     assert np.isfinite(value) and all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
 
 
-@pytest.mark.parametrize(("count", "width", "length"), [(2, 7, 20), (9, 8, 21)])
-def test_one_token_at_a_time_equals_teacher_forcing(model, count, width, length):
+@pytest.mark.parametrize("groups", [1, 1000], ids=["by sums", "by products"])
+@pytest.mark.parametrize(
+    ("width", "length", "branching"), [(7, 21, False), (8, 24, False), (8, 24, True), (5, 19, True)]
+)
+def test_one_token_at_a_time_equals_teacher_forcing(model, monkeypatch, groups, width, length, branching):
+    monkeypatch.setattr(incremental, "_MANY_GROUPS", groups)
     module, config, params = model
-    continuations = 3
+    count, continuations = 2, 3
     source = strings(count, width)
     mask = np.arange(width)[None] < np.resize([width, 3], count)[:, None]
     target = strings(count * continuations, length, seed=4)
     encoded = module.apply({"params": params}, source, mask, method="encode")
     weights = step_weights(params, config)
-    cache = init_cache(weights, config, encoded, mask, length, continuations)
+    cache = init_cache(weights, config, encoded, mask, length, continuations, branching=branching)
     assert cache.cross_keys[0].shape[0] == count, "cross-attention is not repeated for every continuation"
     step = jax.jit(lambda tokens, cache: decode_step(weights, config, tokens, cache))
     stepped = []

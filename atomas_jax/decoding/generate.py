@@ -74,8 +74,8 @@ def generate(
     each one's first sample, 0 by itself. `window`: batches sorted by length together at most; 1 for inputs that come
     slowly. `devices` share every batch (all of this process by themselves). `on_progress` is called with the number of
     inputs finished since the last call. Strings are padded to powers of two from 32, so few programs are compiled, and
-    what a row gives does not depend on its neighbours. Choosing among the strings written (`results`, `rerank`,
-    `valid`) is left to the caller. Raises UserError for an input without tokens or with an unknown id.
+    what a row gives does not depend on its neighbours but for rounding. Choosing among the strings written (`results`,
+    `rerank`, `valid`) is left to the caller. Raises UserError for an input without tokens or with an unknown id.
     """
     way, progress = _WAYS[settings.method], on_progress or (lambda count: None)
     rules = Rules(

@@ -119,19 +119,20 @@ class Way(Protocol[State]):
 
 
 def capacities(max_length: int, strings: int, continuations: int) -> list[int]:
-    """Cache sizes, one after the other: doubled from 64 up to `max_length`, for so many strings on a device and so many
-    continuations of each.
+    """Cache sizes, one after the other: doubled from 64 up to `max_length`, made a multiple of 8 (attention on CPU cuts
+    places in parts), for so many strings on a device and so many continuations of each.
 
     A token's cost grows with the places of the cache, read whether written or not; most strings end early. With few
     strings it is little beside the wait for a further program to compile, and one size serves.
     """
+    last = -(-max_length // 8) * 8
     if strings <= _FEWEST_ROWS and continuations <= _FEWEST_ROWS:
-        return [max_length]
+        return [last]
     sizes, size = [], _FIRST_CAPACITY
-    while size < max_length:
+    while size < last:
         sizes.append(size)
         size *= 2
-    return [*sizes, max_length]
+    return [*sizes, last]
 
 
 def decode(
@@ -220,9 +221,9 @@ def _start(params, weights, batch, rules, *, way: Way, config, settings, mesh):
     def start(params, weights, batch, rules):
         mask = jnp.arange(batch.tokens.shape[1]) < batch.lengths[:, None]
         encoded = EncoderDecoder(config).apply({"params": params}, batch.tokens, mask, method="encode")
-        length, count = settings.max_length, settings.continuations
-        first = capacities(length, len(mask), count)[0]
-        cache = init_cache(weights, config, encoded, mask, length, count, first, way.branching)
+        count = settings.continuations
+        sizes = capacities(settings.max_length, len(mask), count)
+        cache = init_cache(weights, config, encoded, mask, sizes[-1], count, sizes[0], way.branching)
         return way.start(batch, rules, settings), _packed(cache)
 
     # the cache's structure is known only once it is made; its specs go by the number of layers alone
