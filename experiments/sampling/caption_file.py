@@ -2,7 +2,8 @@
 
     python experiments/sampling/caption_file.py runs/open_pairs molecules.smi captions.tsv
 
-One SMILES a line in; tab-separated SMILES, caption, agreement and log-probability out, in the same order.
+One SMILES a line in, what follows it (a name) is not read; tab-separated SMILES, caption, agreement (with `--rerank
+none` the log-probability once more) and log-probability out, in the same order.
 """
 
 import argparse
@@ -24,7 +25,7 @@ def main() -> None:
     options = parser.parse_args()
 
     model = atomas_jax.load(options.run)
-    molecules = [line.strip() for line in options.molecules.read_text().splitlines() if line.strip()]
+    molecules = [line.split()[0] for line in options.molecules.read_text().splitlines() if line.strip()]
     with options.captions.open("w") as out, progress.bar("caption", len(molecules), "molecules") as bar:
         answers = model.answers(
             "caption", molecules, bar.advance, method="sample", candidates=options.candidates,

@@ -1,4 +1,4 @@
-"""Write n different molecules for each description, with the model's log-probability of each.
+"""Write n molecules for each description, all strings different (`--method sample` repeats), with log-probabilities.
 
     python experiments/sampling/generate_molecules.py runs/open_pairs descriptions.txt -n 5
 
@@ -25,7 +25,7 @@ def main() -> None:
 
     model = atomas_jax.load(options.run)
     texts = [line.strip() for line in options.descriptions.read_text().splitlines() if line.strip()]
-    replaced = total = 0
+    replaced = missing = total = 0
     with progress.bar("generate", len(texts), "descriptions") as bar:
         written = model.answers(
             "generate", texts, bar.advance, method=options.method, results=options.n, beams=options.n,
@@ -34,9 +34,10 @@ def main() -> None:
         for number, (text, answers) in enumerate(zip(texts, written, strict=True), 1):
             for answer in answers:
                 print(number, answer.string, f"{answer.log_probability:.2f}", text, sep="\t")
-            replaced += sum(answer.replaced for answer in answers)
+            replaced += sum(answer.replaced for answer in answers if answer.string)
+            missing += sum(not answer.string for answer in answers)
             total += len(answers)
-    print(f"{replaced} of {total} molecules stand for candidates that were none", file=sys.stderr)
+    print(f"of {total} answers {replaced} stand for candidates that were none; {missing} missing", file=sys.stderr)
 
 
 if __name__ == "__main__":
