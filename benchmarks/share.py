@@ -13,6 +13,7 @@ best of `--repeats` runs after one that compiles, on one device:
   extrapolation. The update, once a step in truth, is counted with every part, so the share comes out a little small.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -99,6 +100,8 @@ def main(
     out: Path | None = None,
 ) -> None:
     """Time the three programs of a preset and print the shares; `part` must divide `pairs`."""
+    if pairs % part:
+        sys.exit(f"--part {part} does not divide --pairs {pairs}")
     model = preset(size)
     model = replace(model, transformer=replace(model.transformer, vocab_size=vocabulary, dtype=dtype, remat=remat))
 

@@ -159,7 +159,9 @@ def test_a_batch_that_shrinks_writes_the_same(params, way):
     apart = write(params, inputs, settings, batch_size=8)
     for one, other in zip(together, apart, strict=True):
         assert one.tokens == other.tokens
-        np.testing.assert_allclose(one.score, other.score, atol=2e-4)
+        np.testing.assert_allclose(one.log_probability, other.log_probability, atol=2e-4)
+        # the penalty multiplies a beam's by its length: thousands, whose last float32 digit is 5e-4
+        np.testing.assert_allclose(one.score, other.score, atol=2e-4, rtol=1e-6)
 
 
 EIGHT = """

@@ -163,6 +163,13 @@ def test_settings_that_cannot_be_leave_no_run_behind(small_corpus, tmp_path, cha
     assert not (tmp_path / "run").exists()
 
 
+def test_dropout_of_everything_is_refused(small_corpus, tmp_path):
+    transformer = replace(SMALL.model.transformer, dropout=1.0)
+    wrong = replace(SMALL, model=replace(SMALL.model, transformer=transformer))
+    with pytest.raises(UserError, match=r"model\.transformer\.dropout = 1\.0: it must be"):
+        jobs.train(wrong, small_corpus, tmp_path / "run")
+
+
 def emptied(small_run: Path, broken: Path, steps: list[int]) -> Path:
     """A copy of the run with nothing left in the files of some checkpoints."""
     shutil.copytree(small_run, broken)

@@ -215,6 +215,10 @@ def check(
     for name in ("steps", "accumulate", "log_every", "save_every", "keep"):
         if getattr(training, name) < 1:
             raise UserError(f"training.{name} = {getattr(training, name)}: it must be at least 1")
+    if not 0 <= model.transformer.dropout < 1:
+        raise UserError(
+            f"model.transformer.dropout = {model.transformer.dropout}: it must be at least 0 and less than 1"
+        )
     shards = MeshShape.parse(training.mesh, len(jax.devices())).rows
     if batches.pairs % (training.accumulate * shards):
         raise UserError(
