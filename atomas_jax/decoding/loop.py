@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.model.configuration import T5Config
-from atomas_jax.model.incremental import Cache, StepWeights, decode_step, grow, init_cache, reorder
+from atomas_jax.model.incremental import PARTS, Cache, StepWeights, decode_step, grow, init_cache, reorder
 from atomas_jax.model.t5 import EncoderDecoder
 
 PAD_ID = 0
@@ -119,13 +119,13 @@ class Way(Protocol[State]):
 
 
 def capacities(max_length: int, strings: int, continuations: int) -> list[int]:
-    """Cache sizes, one after the other: doubled from 64 up to `max_length`, made a multiple of 8 (attention on CPU cuts
-    places in parts), for so many strings on a device and so many continuations of each.
+    """Cache sizes, one after the other: doubled from 64 up to `max_length`, made a multiple of `PARTS`, in which
+    attention on CPU cuts places, for so many strings on a device and so many continuations of each.
 
     A token's cost grows with the places of the cache, read whether written or not; most strings end early. With few
     strings it is little beside the wait for a further program to compile, and one size serves.
     """
-    last = -(-max_length // 8) * 8
+    last = -(-max_length // PARTS) * PARTS
     if strings <= _FEWEST_ROWS and continuations <= _FEWEST_ROWS:
         return [last]
     sizes, size = [], _FIRST_CAPACITY

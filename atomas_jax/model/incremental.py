@@ -29,7 +29,7 @@ from atomas_jax.model.t5 import embed, output_logits
 
 _MANY_GROUPS = 16
 """Groups from which on attention by sums was seen to be quicker on CPU (equal at 8, slower at 1)."""
-_PARTS = 8
+PARTS = 8
 """Parts, at most, that its sums are taken in; a dimension that they do not divide has fewer, and gains less."""
 
 
@@ -263,14 +263,14 @@ def _attend_by_sums(queries, keys, values, *biases):
     """
     one_query = queries.shape[2] == 1
     if one_query:
-        parts = math.gcd(keys.shape[3], _PARTS)
+        parts = math.gcd(keys.shape[3], PARTS)
         products = _cut(queries, 3, parts).astype(jnp.float32) * _cut(keys, 3, parts)
         logits = jnp.sum(products, axis=(3, 4))[:, :, None]
     else:
         logits = jnp.einsum("ghqk,ghsk->ghqs", queries, keys, preferred_element_type=jnp.float32)
     for bias in biases:
         logits = logits + bias
-    parts = math.gcd(keys.shape[2], _PARTS)
+    parts = math.gcd(keys.shape[2], PARTS)
     weights = _cut(jax.nn.softmax(logits, axis=-1).astype(values.dtype), 3, parts)
     apart = _cut(values, 2, parts)
     if one_query:
