@@ -14,7 +14,7 @@ from atomas_jax.batching.batches import (
     training_schedule,
     validation_batches,
 )
-from atomas_jax.batching.blocks import choose_blocks
+from atomas_jax.batching.blocks import check_groups, choose_blocks
 from atomas_jax.batching.configuration import BatchConfig
 from atomas_jax.batching.schedule import EMPTY
 from atomas_jax.batching.shares import fraction, halving, share
@@ -184,14 +184,32 @@ def test_how_many_groups_there_are_changes_no_pair_of_a_batch():
             np.testing.assert_array_equal(one, other[[1, 3]])
 
 
-def test_blocks_that_do_not_split_are_one_clear_line():
-    schedule = training_schedule(MemorySplit(100), BatchConfig(pairs=16, max_smiles=120), 0)
-    with pytest.raises(UserError, match=r"blocks of 1 strings do not split over .* = 8: set batches\.unit = 8"):
-        schedule.check_groups(8)
-    with pytest.raises(UserError, match=r"make batches\.pairs a multiple of 3"):
-        schedule.check_groups(3)
-    with pytest.raises(UserError, match=r"batches\.unit = 3 does not divide batches\.pairs = 16"):
-        training_schedule(MemorySplit(100), BatchConfig(pairs=16, max_smiles=120, unit=3), 0)
+@pytest.mark.parametrize(
+    ("changes", "shards", "accumulate", "told"),
+    [
+        ({}, 8, 1, r"units of 1 do not split over .* = 1 x 8: begin the run with --batches\.unit 8;"),
+        ({"unit": 8}, 8, 2, r"units of 8 do not split over .* = 2 x 8: begin the run with --batches\.unit 16;"),
+        ({}, 3, 1, r"batches\.pairs = 16 is not divisible by training\.accumulate x .* = 1 x 3"),
+        ({}, 1, 0, r"training\.accumulate = 0: it must be at least 1"),
+        ({"unit": 3}, 1, 1, r"batches\.unit = 3 does not divide batches\.pairs = 16"),
+        ({"pairs": 0}, 1, 1, r"batches\.pairs = 0: it must be at least 1"),
+        ({"blocks": 0}, 1, 1, r"batches\.blocks = 0: it must be at least 1"),
+        ({"workers": -1}, 1, 1, r"batches\.workers = -1: it must not be negative"),
+    ],
+)
+def test_batches_that_cannot_be_are_one_clear_line(changes, shards, accumulate, told):
+    with pytest.raises(UserError, match=told):
+        check_groups(BatchConfig(**{"pairs": 16, **changes}), shards, accumulate)
+
+
+def test_what_the_unit_allows_no_split_of_any_corpus_refuses():
+    config = BatchConfig(pairs=16, max_smiles=100, max_text=64, blocks=3, unit=4)
+    groups = check_groups(config, shards=2, accumulate=2)
+    for count in (1, 5, 23):  # as few rows as a validation split may have
+        split = MemorySplit(count, longest=60)
+        batches = list(validation_batches(split, config, np.arange(count), groups))
+        assert sorted(row for rows, _ in batches for row in rows if row != EMPTY) == list(range(count))
+        assert {len(batch.molecule) for _, batch in batches} == {4}
 
 
 def test_few_tokens_are_padding_and_no_batch_is_of_one_length():

@@ -154,6 +154,7 @@ def test_a_second_call_on_a_finished_run_changes_nothing(small_corpus, small_run
         ({"accumulate": 3}, "batches.pairs = 8 is not divisible by training.accumulate"),
         ({"best": "langauge"}, "training.best = 'langauge' is no validation metric: choose one of caption"),
         ({"steps": 0}, "training.steps = 0: it must be at least 1"),
+        ({"validation_pairs": -1}, "training.validation_pairs = -1: it must not be negative"),
     ],
 )
 def test_settings_that_cannot_be_leave_no_run_behind(small_corpus, tmp_path, changes, told):
@@ -161,6 +162,20 @@ def test_settings_that_cannot_be_leave_no_run_behind(small_corpus, tmp_path, cha
         jobs.train(with_training(**changes), small_corpus, tmp_path / "run")
     assert told in str(refused.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_batches_that_do_not_split_leave_no_run_behind(small_corpus, tmp_path):
+    asked = replace(with_training(accumulate=2), batches=replace(SMALL.batches, unit=0))
+    with pytest.raises(UserError, match=r"begin the run with --batches\.unit 2"):
+        jobs.train(asked, small_corpus, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_validation_pairs_are_no_validation(small_corpus, tmp_path):
+    run = tmp_path / "run"
+    assert jobs.train(with_training(steps=1, validation_pairs=0, samples=2), small_corpus, run).finished
+    assert {line["kind"] for line in log(run)} == {"train"}
+    assert not list((run / "best").iterdir()) and not (run / "samples").exists()
 
 
 def test_dropout_of_everything_is_refused(small_corpus, tmp_path):

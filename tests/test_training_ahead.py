@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from atomas_jax import cli
+from atomas_jax.training import ahead
 
 
 def said(capsys, *arguments: str) -> tuple[int, str]:
@@ -55,12 +56,24 @@ def test_an_unknown_chip_is_one_line(capsys, monkeypatch):
     assert "it begins with one of v4, v5e, v5p, v6e" in out
 
 
+def test_what_training_refuses_does_not_fit_either(capsys, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setattr(ahead, "_devices", lambda topology: [None] * 4)
+    code, out = said(capsys, "compile", "tiny")
+    assert code == 2
+    assert "begin the run with --batches.unit 4" in out and out.count("\n") == 1
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="no TPU compiler: the extra tpu-compile")
 def test_the_tiny_preset_compiles_for_a_tpu_topology():
-    command = "from atomas_jax.cli import main; main('compile tiny --topology v5e:2x2 --training.mesh fsdp=4'.split())"
+    command = "import sys; from atomas_jax.cli import main; main(sys.argv[1:])"
+    asked = ["compile", "tiny", "--topology", "v5e:2x2", "--training.mesh", "fsdp=4", "--batches.unit", "4"]
     done = subprocess.run(
-        [sys.executable, "-c", command], capture_output=True, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"}
+        [sys.executable, "-c", command, *asked],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )
     assert done.returncode == 0, done.stderr
     assert "tiny on v5e:2x2: 4 devices, mesh fsdp=4" in done.stdout

@@ -45,14 +45,19 @@ def lengths_of(split: Split, config: BatchConfig) -> Lengths:
 
 
 def training_schedule(split: Split, config: BatchConfig, seed: int) -> Schedule:
-    """Of all usable rows. Raises UserError when they do not fill one batch, and as `Schedule`."""
+    """Of all usable rows. Raises as `training_rows` and `Schedule`."""
+    return Schedule(training_rows(split, config), lengths_of(split, config), config, seed)
+
+
+def training_rows(split: Split, config: BatchConfig) -> np.ndarray:
+    """All usable rows. Raises UserError when they do not fill one batch."""
     rows = usable_rows(split, config)
     if len(rows) < config.pairs:
         raise UserError(
             f"{len(rows)} usable pairs ({len(split) - len(rows)} over {config.max_smiles} SMILES tokens) do not fill "
             f"one batch of {config.pairs}: lower batches.pairs or raise batches.max_smiles"
         )
-    return Schedule(rows, lengths_of(split, config), config, seed)
+    return rows
 
 
 def padded(strings: Sequence[np.ndarray], blocks: Sequence[Block]) -> Blocks:

@@ -24,14 +24,43 @@ def unit_of(config: BatchConfig) -> int:
     """Strings in a unit: each block of a batch has a whole number of units.
 
     Raises:
-      UserError: units that do not fill a batch.
+      UserError: settings of which no batch can be made.
     """
+    for name in ("pairs", "max_smiles", "max_text", "blocks"):
+        if getattr(config, name) < 1:
+            raise UserError(f"batches.{name} = {getattr(config, name)}: it must be at least 1")
+    if config.workers < 0:
+        raise UserError(f"batches.workers = {config.workers}: it must not be negative")
     pairs, unit = config.pairs, config.unit
     if not unit:
         return max((n for n in range(1, pairs // FINEST + 1) if pairs % n == 0), default=1)
     if unit < 0 or pairs % unit:
         raise UserError(f"batches.unit = {unit} does not divide batches.pairs = {pairs}")
     return unit
+
+
+def check_groups(config: BatchConfig, shards: int, accumulate: int) -> int:
+    """Groups that a batch is cut into: one for each of the shards (devices that split the pairs) and of the parts that
+    gradients are accumulated over. Every block of every batch, of any corpus, can be dealt out to them.
+
+    Raises:
+      UserError: blocks that cannot be dealt out so, or no batch at all; says what to set.
+    """
+    if accumulate < 1:
+        raise UserError(f"training.accumulate = {accumulate}: it must be at least 1")
+    unit, groups = unit_of(config), accumulate * shards
+    if config.pairs % groups:
+        raise UserError(
+            f"batches.pairs = {config.pairs} is not divisible by training.accumulate x devices that split the pairs = "
+            f"{accumulate} x {shards}"
+        )
+    if unit % groups:
+        raise UserError(
+            f"blocks in units of {unit} do not split over training.accumulate x devices that split the pairs = "
+            f"{accumulate} x {shards}: begin the run with --batches.unit {groups}; one already begun keeps its unit, "
+            f"and needs fewer devices or a --training.mesh that splits the pairs less"
+        )
+    return groups
 
 
 def choose_blocks(lengths: np.ndarray, config: BatchConfig) -> tuple[Block, ...]:

@@ -18,10 +18,11 @@ class BatchConfig:
     blocks: int = 6
     """Padded lengths a batch is made of at most, on each side: more leave less padding and take longer to compile."""
     unit: int = 0
-    """Strings of a block come in multiples of this, which devices x training.accumulate must divide; 0: a 32nd of the
-    pairs."""
+    """Strings of a block come in multiples of this, which training.accumulate x devices that split the pairs must
+    divide: it fixes the meshes a run may ever move to. More leaves more padding. 0: the largest divisor of the pairs
+    that is at most a 32nd of them, so 1 up to 63 pairs, which is for one device."""
     random_spelling: float = 0.5
-    """Share of encoder inputs that are another spelling of the molecule, where the corpus has any. Targets keep the
-    given one."""
+    """Share of encoder inputs whose spelling is drawn from all that the corpus has of the molecule, the given one
+    included. Targets keep the given one."""
     workers: int = 1
-    """Threads that assemble batches ahead of the step."""
+    """Threads that assemble batches ahead of the step; 0 assembles each when it is asked for."""

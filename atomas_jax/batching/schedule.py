@@ -14,10 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from atomas_jax.batching.blocks import Block, choose_blocks, unit_of
+from atomas_jax.batching.blocks import Block, choose_blocks
 from atomas_jax.batching.configuration import BatchConfig
 from atomas_jax.batching.shares import halving, share
-from atomas_jax.errors import UserError
 
 EMPTY = -1
 """In place of a row: a string without tokens."""
@@ -57,7 +56,7 @@ class Schedule:
     """Order and layout of the batches over some rows of a split.
 
     Raises:
-      UserError: `batches.unit` does not divide `batches.pairs`.
+      UserError: settings of which no batch can be made (`blocks.unit_of`).
     """
 
     def __init__(self, rows: np.ndarray, lengths: Lengths, config: BatchConfig, seed: int):
@@ -70,20 +69,9 @@ class Schedule:
         self.real_tokens = float(sum(side.sum() for side in self._lengths) / computed)
         """Share of the tokens computed in an epoch that are not padding, by the longest spelling of each molecule."""
 
-    def check_groups(self, groups: int) -> None:
-        """Raise UserError where the blocks cannot be dealt out to so many groups."""
-        if any(block.strings % groups for block in (*self.smiles, *self.text)):
-            pairs = self.config.pairs
-            units = [n for n in range(1, pairs + 1) if n % groups == 0 and pairs % n == 0]
-            hint = f"set batches.unit = {units[0]}" if units else f"make batches.pairs a multiple of {groups}"
-            raise UserError(
-                f"blocks of {unit_of(self.config)} strings do not split over devices x training.accumulate = {groups}: "
-                f"{hint}"
-            )
-
     def batch(self, step: int, groups: int = 1, chosen: np.ndarray | None = None) -> list[Places]:
         """The rows of a step (from 0) as they lie in each group, or in the chosen ones. Which rows these are in all
-        does not depend on the number of groups."""
+        does not depend on the number of groups, which must divide every block (`blocks.check_groups`)."""
         number, position = divmod(step, self.steps_per_epoch)
         epoch = self._epoch(number)
         before, cells = share(epoch.cells, self.steps_per_epoch, position, epoch.half)

@@ -15,6 +15,7 @@ import numpy as np
 from jax.errors import JaxRuntimeError
 
 from atomas_jax.batching.batches import Batch
+from atomas_jax.batching.blocks import check_groups
 from atomas_jax.config import Experiment
 from atomas_jax.errors import UserError
 from atomas_jax.model.atomas import Starts
@@ -60,8 +61,8 @@ def compile_step(experiment: Experiment, topology: str, smiles: int, text: int) 
       topology: a kind of chip and how many along each side, such as v5e:4x4. smiles, text: padded lengths in tokens.
 
     Raises:
-      UserError: libtpu is missing or does not know the topology; the mesh, the pairs and the model do not go together;
-        the program does not fit a chip (with the compiler's own figures).
+      UserError: libtpu is missing or does not know the topology; the mesh, the batches and the model do not go
+        together, as `atomas train` would say; the program does not fit a chip (with the compiler's own figures).
     """
     kind = topology.partition(":")[0]
     if kind not in CHIPS:
@@ -69,11 +70,7 @@ def compile_step(experiment: Experiment, topology: str, smiles: int, text: int) 
     memory = CHIPS[kind] * 2**30
     mesh = make_mesh(experiment.training.mesh, _devices(topology))
     pairs, accumulate = experiment.batches.pairs, experiment.training.accumulate
-    rows = mesh.shape["data"] * mesh.shape["fsdp"]
-    if pairs % (rows * accumulate):
-        raise UserError(
-            f"batches.pairs = {pairs} is not divisible by {rows} devices x training.accumulate {accumulate}"
-        )
+    groups = check_groups(experiment.batches, mesh.shape["data"] * mesh.shape["fsdp"], accumulate)
     build = optimizer.build(experiment.optimizer, experiment.training.steps)
     make = lambda: make_state(experiment.model, experiment.objectives, build, 0)  # noqa: E731
     state, _ = sharded_state(mesh, experiment.model, make)
@@ -81,7 +78,6 @@ def compile_step(experiment: Experiment, topology: str, smiles: int, text: int) 
     def array(*shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, np.int32, sharding=batch_sharding(mesh))
 
-    groups = rows * accumulate
     blocks = [(array(groups, pairs // groups, length),) for length in (smiles, smiles, text)]
     batch = Batch(*blocks, array(groups, pairs // groups), array(groups, pairs // groups))
     step = make_train_step(

@@ -39,11 +39,12 @@ class TrainingConfig:
     mesh: str = ""
     """Devices along each axis, as in data=4,fsdp=2,tensor=1: `data` splits the pairs; `fsdp` the pairs and every
     parameter with its optimiser state; `tensor` heads, feed-forward and vocabulary. All devices are `data` when empty.
-    It changes no result, so a run may resume on another."""
+    It changes no result but dropout's draws, so a run may resume on another that `batches.unit` allows."""
     distributed: str = ""
     """How the processes of a job find each other: empty for one process alone; `auto` on TPU pods, under SLURM, Open
     MPI and Kubernetes; coordinator=HOST:PORT,processes=N,process=I anywhere. The run folder must be one that all see;
-    the corpus may be a copy on each machine. It changes no result, so a run may resume in another number."""
+    the corpus may be a copy on each machine. It changes no result but, with the mesh, dropout's draws, so a run may
+    resume in another number."""
     accumulate: int = 1
     """Parts a batch is cut into, one after another, to save memory; must divide batches.pairs. The language loss
     stays that of the whole batch; the alignments compare the pairs of one part with each other and with the queue."""
@@ -52,7 +53,7 @@ class TrainingConfig:
     validate_every: int = 500
     """Steps between validations; 0 validates at the end only."""
     validation_pairs: int = 512
-    """First rows of the validation split that are looked at during training."""
+    """First rows of the validation split that are looked at during training; 0 never validates, and keeps no best."""
     samples: int = 8
     """Validation pairs captioned and generated at each validation, for reading."""
     save_every: int = 500

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import jax
 
 from atomas_jax import progress
-from atomas_jax.batching.batches import training_batches, training_schedule, usable_rows
+from atomas_jax.batching.batches import training_batches, training_rows, training_schedule, usable_rows
+from atomas_jax.batching.blocks import check_groups
 from atomas_jax.batching.configuration import BatchConfig
 from atomas_jax.batching.schedule import Schedule
-from atomas_jax.corpus.prepared import PreparedCorpus
+from atomas_jax.corpus.prepared import PreparedCorpus, Split
 from atomas_jax.errors import UserError
 from atomas_jax.model.atomas import Starts
 from atomas_jax.model.configuration import ModelConfig
@@ -49,32 +50,30 @@ def train(
     training: TrainingConfig,
     write_samples: Callable[[int, dict], None] | None = None,
 ) -> Outcome:
-    """Train, or go on training, in a run folder.
+    """Train, or go on training, in a run folder, with settings that `check` has passed.
 
     Everything is a function of the settings, the corpus and the step, so a run that was killed and resumed ends with
     the same parameters as one that was not. `write_samples(step, parameters)` is called at each validation. Every
     process of a job calls this alike; the first one writes the log and what people see.
 
     Raises:
-      UserError: what `check` raises, a damaged checkpoint, `training.refusals` non-finite steps in a row.
+      UserError: a damaged checkpoint, `training.refusals` non-finite steps in a row.
     """
-    check(corpus, model, objectives, batches, training)
     mesh, first = make_mesh(training.mesh), processes.is_first()
     tokenizer = corpus.tokenizer
     starts = Starts(text=tokenizer.text_start_id, smiles=tokenizer.smiles_start_id)
     split = corpus.split("train")
     schedule = training_schedule(split, batches, training.seed)
     sharding = batch_sharding(mesh)
-    groups = training.accumulate * MeshShape.parse(training.mesh, len(jax.devices())).rows
+    groups = _groups(batches, training)
     transformation = optimizers.build(optimizer, training.steps)
     abstract, make = sharded_state(mesh, model, lambda: make_state(model, objectives, transformation, training.seed))
     facts = (model, objectives, optimizer, training.steps, training.seed)
     make = Kept(make, "first state", *facts, [leaf.sharding for leaf in jax.tree.leaves(abstract)])
     validation = None
-    if "validation" in corpus.splits and len(corpus.split("validation")):
+    if held_out := _held_out(corpus, training):
         validate = make_validation_step(model, objectives, starts, mesh)
         step_function = Kept(validate, "validation step", model, objectives, starts)
-        held_out = corpus.split("validation")
         validation = Validation(held_out, step_function, batches, training.validation_pairs, sharding, groups)
     with ExitStack() as leaving:
         leaving.enter_context(jax.set_mesh(mesh))
@@ -204,6 +203,18 @@ def _with_weights(state: TrainState, initial: RunFolder, abstract: TrainState) -
     return replace(state, params=params, average=jax.tree.map(jax.numpy.copy, params))
 
 
+def _groups(batches: BatchConfig, training: TrainingConfig) -> int:
+    return check_groups(batches, MeshShape.parse(training.mesh, len(jax.devices())).rows, training.accumulate)
+
+
+def _held_out(corpus: PreparedCorpus, training: TrainingConfig) -> Split | None:
+    """What is validated on, if anything is."""
+    if not training.validation_pairs or "validation" not in corpus.splits:
+        return None
+    split = corpus.split("validation")
+    return split if len(split) else None
+
+
 def check(
     corpus: PreparedCorpus,
     model: ModelConfig,
@@ -212,24 +223,20 @@ def check(
     training: TrainingConfig,
 ) -> None:
     """Raise UserError for what would stop this training later, before anything is written."""
-    for name in ("steps", "accumulate", "log_every", "save_every", "keep"):
+    for name in ("steps", "log_every", "save_every", "keep"):
         if getattr(training, name) < 1:
             raise UserError(f"training.{name} = {getattr(training, name)}: it must be at least 1")
+    if training.validation_pairs < 0:
+        raise UserError(f"training.validation_pairs = {training.validation_pairs}: it must not be negative")
     if not 0 <= model.transformer.dropout < 1:
         raise UserError(
             f"model.transformer.dropout = {model.transformer.dropout}: it must be at least 0 and less than 1"
         )
-    shards = MeshShape.parse(training.mesh, len(jax.devices())).rows
-    if batches.pairs % (training.accumulate * shards):
-        raise UserError(
-            f"batches.pairs = {batches.pairs} is not divisible by training.accumulate x devices that split the pairs = "
-            f"{training.accumulate} x {shards}"
-        )
-    training_schedule(corpus.split("train"), batches, training.seed).check_groups(training.accumulate * shards)
-    if "validation" in corpus.splits:
-        held_out = corpus.split("validation")
-        if len(held_out) and not len(usable_rows(held_out, batches)):
-            raise UserError(f"no validation pair has at most batches.max_smiles = {batches.max_smiles} SMILES tokens")
+    _groups(batches, training)
+    training_rows(corpus.split("train"), batches)
+    held_out = _held_out(corpus, training)
+    if held_out and not len(usable_rows(held_out, batches)):
+        raise UserError(f"no validation pair has at most batches.max_smiles = {batches.max_smiles} SMILES tokens")
     names = metric_names(objectives, len(model.alignment.ratios) + 1)
     if training.best not in names:
         raise UserError(f"training.best = {training.best!r} is no validation metric: choose one of {', '.join(names)}")
