@@ -38,7 +38,9 @@ def train(experiment: Experiment, corpus_folder: Path, run_folder: Path):
 
         corpus = PreparedCorpus.open(corpus_folder)
         model = with_vocabulary(experiment.model, corpus.tokenizer.vocab_size)
-        if experiment.training.initial:
+        if experiment.training.initial and run.exists():  # its start is behind it, and may be gone
+            model = _with_rows_of(model, run)
+        elif experiment.training.initial:
             model = _fitting(model, RunFolder(experiment.training.initial), corpus)
         check(corpus, model, experiment.objectives, experiment.batches, experiment.training)
         return corpus, replace(experiment, model=model), [device.device_kind for device in jax.devices()]
@@ -49,8 +51,7 @@ def train(experiment: Experiment, corpus_folder: Path, run_folder: Path):
         if run.exists():
             _check_same(run, experiment, corpus)
         else:
-            _start(run, experiment, corpus, corpus_folder)
-            run.write_versions(devices)
+            _start(run, experiment, corpus, corpus_folder, devices)
 
     processes.first_does(claim)
 
@@ -62,12 +63,13 @@ def train(experiment: Experiment, corpus_folder: Path, run_folder: Path):
     )  # fmt: skip
 
 
-def _start(run: RunFolder, experiment: Experiment, corpus, corpus_folder: Path) -> None:
+def _start(run: RunFolder, experiment: Experiment, corpus, corpus_folder: Path, devices: list[str]) -> None:
     run.claim()
     corpus.tokenizer.save(run.tokenizer)
     write_json(run.corpus, {"folder": str(Path(corpus_folder).resolve()), "manifest": corpus.manifest})
     if experiment.training.initial and (record := RunFolder(experiment.training.initial).imported).is_file():
         write_json(run.imported, read_json(record))
+    run.write_versions(devices)
     write_json(run.config, to_json(experiment))  # last: it makes the folder a run folder
 
 
@@ -76,13 +78,13 @@ def _fitting(model, initial: RunFolder, corpus):
     no weights of it."""
     from atomas_jax.tokens.tokenizer import Tokenizer
 
-    begun = from_json(initial.read_config(), str(initial.config)).model
+    begun = _begun(initial).model
     if Tokenizer.load(initial.tokenizer).sha256 != corpus.tokenizer.sha256:
         raise UserError(
             f"training.initial {initial.path} has another tokenizer than the corpus: prepare the corpus with "
             f"--corpus.tokenizer {initial.tokenizer}"
         )
-    model = replace(model, transformer=replace(model.transformer, vocab_size=begun.transformer.vocab_size))
+    model = _with_rows_of(model, initial)
     of_training = ("dropout", "dtype", "remat")  # everything else of a transformer decides what weights mean
     same = {name: getattr(begun.transformer, name) for name in of_training}
     if replace(model, transformer=replace(model.transformer, **same)) != begun:
@@ -91,6 +93,17 @@ def _fitting(model, initial: RunFolder, corpus):
             f"with its settings"
         )
     return model
+
+
+def _with_rows_of(model, run: RunFolder):
+    """The model with as many rows of vocabulary as a run has."""
+    rows = _begun(run).model.transformer.vocab_size
+    return replace(model, transformer=replace(model.transformer, vocab_size=rows))
+
+
+def _begun(run: RunFolder) -> Experiment:
+    """The experiment of a run folder."""
+    return from_json(run.read_config(), str(run.config))
 
 
 FREE = {
@@ -106,7 +119,7 @@ evaluation."""
 
 def _check_same(run: RunFolder, experiment: Experiment, corpus) -> None:
     """Refuse to go on with other settings or another corpus; note the free settings that changed."""
-    begun = from_json(run.read_config(), str(run.config))
+    begun = _begun(run)
     neutral = {
         group: replace(getattr(experiment, group), **{name: getattr(getattr(begun, group), name) for name in names})
         for group, names in FREE.items()

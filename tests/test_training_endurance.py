@@ -117,6 +117,7 @@ def test_a_kill_before_the_first_setting_was_written_is_no_obstacle(small_run, t
     run = tmp_path / "run"
     shutil.copytree(small_run / "tokenizer", run / "tokenizer")
     shutil.copy(small_run / "corpus.json", run)
+    shutil.copy(small_run / "versions.json", run)
     (run / "config.json1a2b.part").write_text("{")
     RunFolder(run).claim()
     (run / "thesis.tex").write_text("")

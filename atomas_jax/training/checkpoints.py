@@ -110,7 +110,8 @@ class Checkpoints:
         """Keep these weights if their metric beats the best so far."""
         best = self.best_metrics()
         value = metrics[self.metric]
-        if best is not None and not is_better(self.metric, value, best["metrics"][self.metric]):
+        better = best is None or is_better(self.metric, value, best["metrics"][self.metric])
+        if not processes.first_decides(better):  # the last bit of a rank is every machine's own
             return False
         for old in self._best.all_steps():  # a resumed run may come by a step again
             if old >= step:
