@@ -21,6 +21,7 @@ from atomas_jax.evaluation.measuring import (
     MOLECULES,
     Training,
     caption_result,
+    check_means,
     cuts_of,
     measure_captions,
     measure_molecules,
@@ -57,6 +58,7 @@ def evaluate(
       UserError: no such run, corpus or split; a folder that cannot be written; a decoding setting that is none; a
         vocabulary or WordNet that is not where the settings say.
     """
+    check_means(config)  # before an hour of writing
     run = RunFolder(run_folder)
     model = load(run_folder, checkpoint)
     decoded = model.decoding(**{"valid": False, **(decoding or {})})

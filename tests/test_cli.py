@@ -35,6 +35,18 @@ def test_importing_the_package_imports_nothing_heavy():
         assert done.stdout.strip() == "[]"
 
 
+def test_run_asks_for_what_it_will_measure_with_before_anything_else(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("ATOMAS_DATA", str(tmp_path / "empty"))
+    folders = ["--corpus", tmp_path / "corpus", "--run", tmp_path / "run"]
+    for settings, told in (
+        (["--evaluation.protocol", "molt5"], "SciBERT tokens need its vocabulary: run `atomas assets scibert`"),
+        (["--evaluation.wordnet", tmp_path / "none"], "no WordNet at"),
+    ):
+        code, _, err = atomas(capsys, "run", "quickstart", *folders, *settings)
+        assert code == 2 and told in err and err.count("\n") == 1
+    assert not (tmp_path / "corpus").exists() and not (tmp_path / "run").exists()
+
+
 def test_help_lists_every_command_and_every_setting(capsys):
     code, out, _ = atomas(capsys, "--help")
     assert code == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ import jax
 import numpy as np
 import pytest
 
+from atomas_jax.batching.blocks import check_groups
+from atomas_jax.config import find_experiment
 from atomas_jax.errors import UserError
 from atomas_jax.model.atomas import abstract_parameters, logical_axes
-from atomas_jax.model.configuration import preset
+from atomas_jax.model.configuration import preset, with_vocabulary
 from atomas_jax.training.partitioning import RULES, MeshShape, device_bytes, parameter_specs
 
 PROGRAM = """
@@ -141,3 +144,16 @@ def test_a_mesh_is_words():
             MeshShape.parse(words, 8)
     with pytest.raises(UserError, match="is for 6 devices; there are 8"):
         MeshShape.parse("data=3,fsdp=2", 8)
+
+
+@pytest.mark.parametrize("script", ["", "slurm_gpus.sh", "tpu_pod.sh"])
+def test_the_published_recipe_splits_over_the_devices_it_is_launched_on(script):
+    """8 by itself, as published, and the 16 of either launch file."""
+    experiments = Path(__file__).parents[1] / "experiments"
+    experiment = find_experiment(str(experiments / "chebi20_base.py"))
+    words = experiment.training.mesh
+    if script:
+        (words,) = re.findall(r"^MESH=\$\{MESH:-(.*)\}", (experiments / "launch" / script).read_text(), re.MULTILINE)
+    shape = MeshShape.parse(words, 16 if script else 8)
+    assert check_groups(experiment.batches, shape.rows, experiment.training.accumulate) == 8
+    base_specs(str(shape), with_vocabulary(experiment.model, 32_106))  # raises where it cannot be split

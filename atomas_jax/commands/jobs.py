@@ -102,12 +102,14 @@ def run(default: Experiment) -> Callable:
         from atomas_jax.config import to_json
         from atomas_jax.corpus.prepared import MANIFEST, PreparedCorpus
         from atomas_jax.evaluate import evaluate as evaluate_run
+        from atomas_jax.evaluation.measuring import check_means
 
         prepared = (corpus / MANIFEST).is_file()
         for folder in (run,) if prepared else (corpus, run):  # a corpus that is there is only read
             check_folder(folder)
         if settings.training.distributed:
             raise UserError("several processes train together, one prepares and evaluates: use `atomas train`")
+        check_means(settings.evaluation)  # not after days of training
         if not prepared:
             print_corpus(corpus, jobs.prepare(settings, corpus))
         elif PreparedCorpus.open(corpus).manifest.get("settings") != to_json(settings)["corpus"]:

@@ -17,9 +17,12 @@ from atomas_jax.corpus import readers
 from atomas_jax.corpus.configuration import Source
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import floors, slices
+from atomas_jax.evaluation.caption_tokens import TOKENIZERS
 from atomas_jax.evaluation.captions import caption_metrics
 from atomas_jax.evaluation.examples import Sheet
+from atomas_jax.evaluation.meteor import synonyms_of
 from atomas_jax.evaluation.molecules import molecule_metrics
+from atomas_jax.evaluation.protocols import protocol
 from atomas_jax.evaluation.results import Result, Table
 from atomas_jax.evaluation.slices import Slicing
 from atomas_jax.evaluation.workers import spread
@@ -128,6 +131,13 @@ def measure_molecules(
     columns = {"Reference": smiles, "Generated": answers}
     cuts = cuts_of(smiles, texts, training)
     return Measured(table, Sheet(MOLECULES, table[MODEL], columns, {"Text": texts}, cuts=cuts))
+
+
+def check_means(config: EvaluationConfig) -> None:
+    """Look for what the settings measure captions with. Raises `UserError` for an unknown protocol, a vocabulary that
+    the protocol needs and that is not there, or a WordNet that is named and is not there."""
+    TOKENIZERS[protocol(config.protocol).tokenizer](Path(config.vocabulary) if config.vocabulary else None)
+    synonyms_of((), Path(place) if (place := _wordnet(config)) else None)
 
 
 def caption_result(references: Sequence[str], answers: Sequence[str], config: EvaluationConfig, title: str) -> Result:

@@ -1,8 +1,9 @@
 #!/bin/bash
 # One training job in several processes anywhere: the same line on every machine, with its own number. Here two on one
-# machine, to try it out; elsewhere replace 127.0.0.1 by the first machine's address.
+# machine, to try it out; elsewhere replace 127.0.0.1 by the first machine's address. What follows the run folder goes to
+# `atomas train`: here the unit of a batch, which the devices of all processes together must divide.
 #
-#   ./experiments/launch/addresses.sh experiments/quickstart.py corpora/quickstart runs/two
+#   ./experiments/launch/addresses.sh experiments/quickstart.py corpora/quickstart runs/two --batches.unit 2
 set -uo pipefail
 COUNT=${COUNT:-2}
 PORT=${PORT:-12355}                    # any free one of the first machine, reachable by the others
@@ -10,7 +11,7 @@ PORT=${PORT:-12355}                    # any free one of the first machine, reac
 codes=()
 for i in $(seq 0 $((COUNT - 1))); do
   .venv/bin/atomas train "$1" --corpus "$2" --run "$3" \
-    --training.distributed "coordinator=127.0.0.1:$PORT,processes=$COUNT,process=$i" &
+    "${@:4}" --training.distributed "coordinator=127.0.0.1:$PORT,processes=$COUNT,process=$i" &
   codes+=($!)
 done
 trap 'kill -TERM "${codes[0]}"' TERM INT   # to one of them is enough: all stop after the same step

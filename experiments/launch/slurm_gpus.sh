@@ -19,7 +19,9 @@ set -uo pipefail
 EXPERIMENT=$1
 RUN=$2
 CORPUS=${CORPUS:-corpora/chebi20}      # prepared beforehand, in one process: atomas prepare EXPERIMENT --out ...
-MESH=${MESH:-data=2,fsdp=8}            # 16 GPUs: parameters split within a machine, pairs over both
+# 16 GPUs: the 16 pairs of that recipe are split 8 ways, over both machines, and 2 GPUs share the work of each part.
+# data x fsdp (x training.accumulate) must divide the experiment's batches.unit, which a run keeps from its first step.
+MESH=${MESH:-data=2,fsdp=4,tensor=2}
 
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY   # processes must find each other directly
 export JAX_COMPILATION_CACHE_DIR=$PWD/.compiled       # a second start compiles nothing

@@ -14,7 +14,9 @@ TYPE=${TYPE:-v5litepod-16}                 # 4 hosts of 4 chips; `atomas compile
 VERSION=${VERSION:-v2-alpha-tpuv5-lite}    # the hosts' image, one a generation of TPU
 SHARE=${SHARE:?the NFS export, as 10.0.0.2:/share}
 CORPUS=${CORPUS:-/mnt/share/corpora/chebi20}   # a prepared corpus: on the share, or a copy on every host's own disk
-MESH=${MESH:-data=4,fsdp=4}                # 16 chips: fsdp within a row of chips, data over the rest
+# 16 chips: the 16 pairs of that recipe are split 8 ways, and 2 chips share the work of each part. data x fsdp (x
+# training.accumulate) must divide the experiment's batches.unit, which a run keeps from its first step.
+MESH=${MESH:-data=2,fsdp=4,tensor=2}
 HERE=(--project "${PROJECT:?}" --zone "${ZONE:?}")
 
 # The same command on every host at once; its exit code is that of a host that failed, if one did.
