@@ -134,6 +134,8 @@ def test_smiles_lists(tmp_path):
 def test_what_makes_a_whole_file_unreadable_is_one_line(tmp_path):
     (tmp_path / "empty.tsv").write_text("")
     (tmp_path / "header.tsv").write_text("SMILES\tdescription\n")
+    for name in ("blank.tsv", "blank.csv"):
+        (tmp_path / name).write_text("\n  \n\n")
     (tmp_path / "columns.tsv").write_text("structure\tdescription\nC\tMethane.\n")
     whole = gzip.compress(b"SMILES\tdescription\n" + b"C\tMethane.\n" * 9000)
     (tmp_path / "cut.tsv.gz").write_bytes(whole[: len(whole) // 2])
@@ -143,6 +145,8 @@ def test_what_makes_a_whole_file_unreadable_is_one_line(tmp_path):
         "missing.tsv": "no such file",
         "empty.tsv": "is empty",
         "header.tsv": "no rows",
+        "blank.tsv": "no rows",
+        "blank.csv": "no rows",
         "columns.tsv": "structure, description",
         "cut.tsv.gz": "cannot read",
         "not.parquet": "cannot read",

@@ -259,7 +259,9 @@ def _from_table(source, kind, path, captions, keep):
     quotes = source.quotes if source.quotes != "auto" else ("csv" if kind == "csv" else "literal")
     lines = _lines(source, path)
     rows = _quoted_rows(lines, delimiter, source) if quotes == "csv" else _literal_rows(lines, delimiter, source)
-    first = next(rows)
+    first = next(rows, None)
+    if first is None:
+        raise UserError(f"{source.path} has no rows")
     if isinstance(first[1], str):
         raise UserError(f"{source.path}: the first line cannot be read: {first[1]}")
     width = len(first[1])
