@@ -1,6 +1,6 @@
 """Training pairs anyone can have: the public parts of ChEBI-20, GIT-Mol, PCdes and PubChem324k, no leak into the tests.
 
-The files lie in a folder beside the project (or in $ATOMAS_DATA), laid out as `data/README.md` there says. ChEBI-20's
+The files lie in a folder beside the project (or in $ATOMAS_PAIRS), laid out as `data/README.md` there says. ChEBI-20's
 full training split is not among them: numbers of this experiment do not belong beside those of models trained on it.
 """
 
@@ -15,7 +15,7 @@ from atomas_jax.model.configuration import preset
 from atomas_jax.objectives.configuration import ObjectiveConfig
 from atomas_jax.training.configuration import OptimizerConfig, TrainingConfig
 
-DATA = Path(os.environ.get("ATOMAS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("ATOMAS_PAIRS", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
 def source(path: str, name: str, licence: str, **settings) -> Source:

@@ -36,7 +36,7 @@ from atomas_jax.files import write_json
 from atomas_jax.retrieval.index import fingerprint
 from atomas_jax.trained import TrainedModel
 
-DATA = Path(os.environ.get("ATOMAS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("ATOMAS_PAIRS", Path(__file__).resolve().parents[2] / "shared" / "data"))
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the interaction of tokens in the second stage; the cosine of the whole strings has the rest."""
 
