@@ -246,13 +246,15 @@ def test_what_cannot_be_imported_is_one_line(capsys, tmp_path, spiece):
     assert err.startswith("atomas import: no folder")
 
 
-def test_tokens_of_a_checkpoint_keep_their_ids(capsys, tmp_path, spiece):
-    """As BioT5's SELFIES, which stand where the missing characters would."""
-    hugging_face(tmp_path / "theirs", spiece, rows=32102)
+@pytest.mark.parametrize("given", [False, True])
+def test_tokens_of_a_checkpoint_keep_their_ids(capsys, tmp_path, spiece, given):
+    """As BioT5's SELFIES, which stand where the missing characters would; `given`: its pieces are by --tokenizer."""
+    hugging_face(tmp_path / "theirs", None if given else spiece, rows=32102)
+    pieces = ["--tokenizer", spiece] if given else []
     (tmp_path / "theirs" / "added_tokens.json").write_text(
         json.dumps({"[C]": 32100, "[=O]": 32101, "<extra_id_0>": 32099})
     )
-    assert atomas(capsys, "import", tmp_path / "theirs", tmp_path / "run")[0] == 0
+    assert atomas(capsys, "import", tmp_path / "theirs", tmp_path / "run", *pieces)[0] == 0
     ours = atomas_jax.load(tmp_path / "run")
     assert ours.tokenizer.encode_text("[C][=O]")[-3:] == [32100, 32101, 1]
     assert ours.tokenizer.decode_text([32100, 32101, 1]) == "[C][=O]"
@@ -262,7 +264,7 @@ def test_tokens_of_a_checkpoint_keep_their_ids(capsys, tmp_path, spiece):
     np.testing.assert_array_equal(after[ours.tokenizer.encode_smiles("\\")[-2]], before[2])
 
     (tmp_path / "theirs" / "added_tokens.json").write_text(json.dumps({"[C]": 32101}))
-    code, _, err = atomas(capsys, "import", tmp_path / "theirs", tmp_path / "other")
+    code, _, err = atomas(capsys, "import", tmp_path / "theirs", tmp_path / "other", *pieces)
     assert code == 2
     assert "with gaps" in err
 

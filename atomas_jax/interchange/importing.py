@@ -158,7 +158,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _tokenizer(folder: Path, given: Path | None) -> tuple[Tokenizer, bool]:
     """The tokenizer, and whether the checkpoint's tables were made for it."""
     if given is not None:
-        return (Tokenizer.load(given), True) if given.is_dir() else (Tokenizer.from_t5(given), False)
+        if given.is_dir():
+            return Tokenizer.load(given), True
+        return Tokenizer.from_t5(given, _added_tokens(folder)), False
     if (folder / TOKENIZER).is_dir():
         return Tokenizer.load(folder / TOKENIZER), True
     if (folder / MODEL_FILE).is_file():
