@@ -131,6 +131,14 @@ def test_the_second_stage_ranks_by_the_mean_of_cosine_and_interaction(finder, mo
     np.testing.assert_allclose([hit.score for hit in answer.hits], scores[order], atol=1e-5)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_the_second_stage_ranks_as_many_as_asked_and_leaves_the_rest_behind_them(finder, count):
+    plain = found(finder.find([ACID], SearchSettings(k=6))[0])
+    leading = found(finder.find([ACID], SearchSettings(k=count, rerank=count))[0])
+    assert found(finder.find([ACID], SearchSettings(k=6, rerank=count))[0]) == leading + plain[count:]
+    assert sorted(leading) == sorted(plain[:count])
+
+
 def test_several_runs_are_asked_by_the_sum_of_their_ranks(finder, tmp_path):
     other = untrained(seed=1)
     rows = [("CCO", "a", ""), (ASPIRIN, "b", ""), ("c1ccccc1", "c", ""), ("CCCCCC", "d", ""), ("CCCC", "e", "")]

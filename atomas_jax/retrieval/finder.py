@@ -61,7 +61,8 @@ class SearchSettings:
     k: int = 10
     """Hits of a question."""
     rerank: int = 0
-    """Hits of the first stage that are ranked again by the interaction of their tokens with the text's; 0: none."""
+    """Hits of the first stage that are ranked again by the interaction of their tokens with the text's, before the
+    rest, which stay in their order; 0: none."""
     twins: bool = False
     """Give stereo twins as hits of their own, not as one hit with twins."""
     exact: bool = False
@@ -125,8 +126,7 @@ class Finder:
         empty."""
         asked, wanted = self.vectors(questions)
         mask = conditions.mask(self.index)
-        first = settings.rerank if settings.rerank > settings.k else settings.k
-        found = self._candidates(wanted, first, mask, conditions, settings)
+        found = self._candidates(wanted, max(settings.rerank, settings.k), mask, conditions, settings)
         return [
             self.answer(question, vector, groups, np.array(scores), settings, similar_to)
             for question, vector, (groups, scores) in zip(questions, asked, found)
@@ -141,13 +141,16 @@ class Finder:
         settings: SearchSettings,
         similar_to: str = "",
     ) -> Answer:
-        """The answer that groups of row numbers (a hit, then its twins) with their scores make; `vector` [E] is what
-        is asked."""
+        """The answer that groups of row numbers (a hit, then its twins) with their scores make, the best first;
+        `vector` [E] is what is asked."""
         numbers = np.array([group[0] for group in groups], np.int64)
         cosines = self.index.rows.take(numbers) @ vector
         rows = [self.index.rows.at(int(number)) for number in numbers]
+        order = np.arange(len(rows))
         if settings.rerank and question.text and rows:
-            scores = self.rerank(question.text, rows, scores)
+            again = self.rerank(question.text, rows[: settings.rerank], scores[: settings.rerank])
+            order[: len(again)] = np.argsort(-again, kind="stable")
+            scores = np.concatenate([again, scores[len(again) :]])
         threshold = self._calibration.threshold if self._calibration and question.text else -np.inf
         nothing = not rows or float(cosines.max()) < threshold
         against = similar_to or question.smiles
@@ -162,7 +165,7 @@ class Finder:
                 rows[i],
                 tuple(self.index.rows.at(twin)["canonical"] for twin in groups[i][1:]),
             )
-            for i in np.argsort(-scores, kind="stable")[: settings.k]
+            for i in order[: settings.k]
         ]
         return Answer(question, [] if nothing and not settings.answer_always else hits, nothing)
 
