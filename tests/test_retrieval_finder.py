@@ -156,6 +156,35 @@ def test_several_runs_are_asked_by_the_sum_of_their_ranks(finder, tmp_path):
         find_together([finder, second], [ACID], conditions=conditions(finder.index, ["id=hexane", "id=ethanol"]))
 
 
+@pytest.fixture(scope="module")
+def pair_of_finders(model, tmp_path_factory):
+    """Two runs that know the same molecules, half of them stereo twins."""
+    folder = tmp_path_factory.mktemp("pair")
+    acids = [f"{side}[{mark}H](N)C(=O)O" for side in ("C", "CC", "CCC", "OC", "CSCC") for mark in ("C@", "C@@")]
+    rows = [(smiles, str(i), "") for i, smiles in enumerate([*acids, "CCO", "CCCCO", "c1ccccc1", "CCN", ASPIRIN])]
+    library = write_library(folder / "library.tsv", rows)
+    runs = {name: untrained(seed) if seed else model for seed, name in enumerate(("one", "other"))}
+    return [Finder(make_index(folder / name, run, library)[0], run) for name, run in runs.items()]
+
+
+@pytest.mark.parametrize("asked", [{}, {"require_smarts": ["C(=O)[OH]"]}, {"forbid_smarts": ["N"]}])
+@pytest.mark.parametrize("twins", [False, True])
+def test_few_hits_of_several_runs_are_the_first_of_all(pair_of_finders, twins, asked):
+    questions = [ACID, Question("an amine or alcohol"), Question(smiles="CCO")]
+    shown = lambda hits: [(hit.number, hit.score, hit.twins) for hit in hits]  # noqa: E731
+    index = pair_of_finders[0].index
+    every = find_together(pair_of_finders, questions, SearchSettings(k=100, twins=twins), conditions(index, **asked))
+    for k in (1, 2, 3, 6):
+        few = find_together(pair_of_finders, questions, SearchSettings(k=k, twins=twins), conditions(index, **asked))
+        assert [shown(answer.hits) for answer in few] == [shown(answer.hits[:k]) for answer in every]
+
+
+def test_a_structure_is_looked_for_in_no_more_molecules_than_the_hits_need(pair_of_finders):
+    wanted = conditions(pair_of_finders[0].index, require_smarts=["C"])
+    find_together(pair_of_finders, [ACID], SearchSettings(k=2), wanted)
+    assert 2 <= len(wanted.passed) <= 4  # two hits and their twins
+
+
 @pytest.mark.parametrize(
     "words, why",
     [

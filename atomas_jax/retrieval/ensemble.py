@@ -32,20 +32,17 @@ def find_together(
     numbers = _common(finders, conditions)
     if not numbers.shape[1]:
         raise UserError("the indices have no molecule in common that meets the conditions")
-    asked = [finder.vectors(questions) for finder in finders]
+    asked, of_first = _ranked(first, numbers[0], questions)
+    totals = sum((_ranked(finder, own, questions)[1] for finder, own in zip(finders[1:], numbers[1:])), of_first)
+    names = first.index.rows.column("key" if settings.twins else "flat_key").take(numbers[0]).to_pylist()
+    seen: dict[str, int] = {}
+    group_of = np.array([seen.setdefault(name, len(seen)) for name in names])
     answers = []
-    for place, question in enumerate(questions):
-        ranks = np.stack([
-            _ranks(finder.index.rows.take(own) @ wanted[place])
-            for finder, own, (_, wanted) in zip(finders, numbers, asked)
-        ])  # fmt: skip
-        total = ranks.sum(axis=0)
-        order = np.lexsort((ranks[0], total))
+    for question, vector, ranks, total in zip(questions, asked, of_first, totals):
+        order = np.lexsort((ranks, total))
+        order = order[_leading(first, numbers[0][order], group_of[order], conditions, settings.k)]
         groups, scores = first.grouped(numbers[0][order].tolist(), (-total[order]).tolist(), conditions, settings.twins)
-        depth = settings.k
-        answers.append(
-            first.answer(question, asked[0][0][place], groups[:depth], np.array(scores[:depth]), settings, similar_to)
-        )
+        answers.append(first.answer(question, vector, groups, np.array(scores), settings, similar_to))
     return answers
 
 
@@ -62,8 +59,28 @@ def _common(finders: Sequence[Finder], conditions: Conditions) -> np.ndarray:
     return np.array([[column[key] for key in shared] for column in columns], np.int64)
 
 
+def _ranked(finder: Finder, numbers: np.ndarray, questions: Sequence[Question]) -> tuple[np.ndarray, np.ndarray]:
+    """What is asked [Q, E], and the ranks int32 [Q, n] of the rows for each question."""
+    asked, wanted = finder.vectors(questions)
+    vectors = finder.index.rows.take(numbers)
+    return asked, np.stack([_ranks(vectors @ vector) for vector in wanted])
+
+
+def _leading(
+    finder: Finder, numbers: np.ndarray, group_of: np.ndarray, conditions: Conditions, count: int
+) -> np.ndarray:
+    """bool [n]: the ranked rows of the first `count` groups that meet the conditions, twins far behind too."""
+    begun: set[int] = set()
+    for number, group in zip(numbers, group_of):
+        if len(begun) == count:
+            break
+        if group not in begun and conditions.has_structure(finder.index, int(number)):
+            begun.add(int(group))
+    return np.isin(group_of, list(begun))
+
+
 def _ranks(cosines: np.ndarray) -> np.ndarray:
     """1 for the highest; of equal ones the first."""
-    ranks = np.empty(len(cosines), np.int64)
+    ranks = np.empty(len(cosines), np.int32)
     ranks[np.argsort(-cosines, kind="stable")] = np.arange(1, len(cosines) + 1)
     return ranks
