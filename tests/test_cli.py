@@ -207,6 +207,31 @@ def test_retrieve_ranks_the_library(capsys, small_run, tmp_path):
     assert all(library.read_text().splitlines()[int(row[3]) - 1] == row[4] for row in rows)
 
 
+def test_retrieve_reads_the_molecule_of_a_line_and_not_its_name(capsys, small_run, tmp_path):
+    bare, named, texts = (tmp_path / name for name in ("bare.smi", "named.smi", "texts.txt"))
+    bare.write_text("CCO\nCCN\nCCC#N\n")
+    named.write_text("CCO ethanol\nCCN\tethyl amine\nnonsense here\nC1CC open\nCCC#N\n")
+    _, plain, _ = atomas(capsys, "retrieve", small_run, "An amine.", "--library", bare)
+    code, out, err = atomas(capsys, "retrieve", small_run, "An amine.", "--library", named)
+    rows, wanted = ([line.split("\t") for line in each.splitlines()] for each in (out, plain))
+    assert code == 0 and [(row[1:3], row[4].split()[0]) for row in rows] == [(row[1:3], row[4]) for row in wanted]
+    assert {row[3]: row[4] for row in rows} == {"1": "CCO ethanol", "2": "CCN ethyl amine", "5": "CCC#N"}
+    (told,) = [line for line in err.splitlines() if "no molecule" in line]
+    assert "2 of 5 lines" in told and "line 3: not valid SMILES syntax: 'nonsense'" in told
+    named.write_text("nonsense\n\nC1CC open\n")
+    code, out, err = atomas(capsys, "retrieve", small_run, "An amine.", "--library", named)
+    assert (code, out, len(err.splitlines())) == (2, "", 1) and "2 of 2 lines hold no molecule" in err
+
+    texts.write_text("An amine.\nAn alcohol.\n")
+    backwards = ("retrieve", small_run, "--library", texts, "--find", "texts")
+    _, plain, _ = atomas(capsys, *backwards, "CCO")
+    code, out, _ = atomas(capsys, *backwards, "CCO\tethanol")
+    assert code == 0 and out == plain.replace("CCO\t", "CCO ethanol\t")
+    for query, told in (("CCO(", "query 2: not valid SMILES syntax"), (" ", "query 2: the SMILES is empty")):
+        code, out, err = atomas(capsys, *backwards, "CCO", query)
+        assert (code, out, len(err.splitlines())) == (2, "", 1) and told in err
+
+
 def test_retrieve_counts_lines_as_an_editor_does(capsys, small_run, tmp_path):
     library = tmp_path / "library.txt"
     library.write_text("An alcohol.\n\n  \nAn amine,\u2028of two lines.\r\nA nitrile.\n")

@@ -1,5 +1,7 @@
 """`atomas retrieve`: the nearest strings of a small library."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,12 +24,13 @@ def retrieve(
 ) -> None:
     """The molecules of a library nearest to texts, or the texts nearest to molecules.
 
-    Output: tab-separated lines of query, rank, score (cosine), line number in the library, hit.
+    Output: tab-separated lines of query, rank, score (cosine), line number in the library, hit. Lines of the library
+    that should hold a molecule and do not are left out, and told of.
 
     Args:
       run: A run folder.
       queries: Texts (SMILES with --find texts), or none to read them from --file.
-      library: What is searched: one SMILES (or text) a line.
+      library: What is searched: one SMILES a line, a name may follow it (or one text a line).
       file: One query a line; "-" is standard input.
       find: What the library holds.
       k: Hits a query.
@@ -37,14 +40,66 @@ def retrieve(
 
     if k < 1:
         raise UserError(f"-k is {k}: want 1 or more")
-    asked = [query for _, query in read_lines(queries, file, "queries")]
+    asked = list(read_lines(queries, file, "queries"))
     if not library.is_file():
         raise UserError(f"no library at {library}: give --library a file of one {find[:-1]} a line")
-    numbers, candidates = zip(*read_lines((), library, "library"))
+    candidates, fault_of = list(read_lines((), library, "library")), _molecule_check()
+    if find == "molecules":
+        candidates = _molecules(candidates, library, fault_of)
+    else:
+        for number, query in asked:
+            if fault := fault_of(query):
+                raise UserError(f"query {number}: {fault}")
     model = load(run, checkpoint)
-    search = model.find_molecules if find == "molecules" else model.find_texts
     with progress.bar("embed and search", len(asked) + len(candidates), "strings") as bar:
-        hits = search(asked, candidates, k, progress=bar.advance)
-    for query, indices, scores in zip(asked, hits.index, hits.score):
+        queried, searched = [query for _, query in asked], [candidate for _, candidate in candidates]
+        if find == "molecules":
+            hits = model.find_molecules(queried, list(map(_smiles, searched)), k, progress=bar.advance)
+        else:
+            hits = model.find_texts(list(map(_smiles, queried)), searched, k, progress=bar.advance)
+    for query, indices, scores in zip(queried, hits.index, hits.score):
         for rank, (index, score) in enumerate(zip(indices, scores), 1):
-            print(f"{query}\t{rank}\t{score:.4f}\t{numbers[index]}\t{candidates[index]}")
+            number, candidate = candidates[index]
+            # a tab, as before a molecule's name, would begin another column
+            print(_cell(query), rank, f"{score:.4f}", number, _cell(candidate), sep="\t")
+
+
+def _molecule_check() -> Callable[[str], str]:
+    """Says why a line holds no molecule; an empty string where it does."""
+    try:
+        from atomas_jax.chemistry.molecules import InvalidMolecule, parse
+    except ModuleNotFoundError as missing:
+        print(f"molecules are not checked: {missing.name} is not installed", file=sys.stderr)
+        return lambda line: ""
+
+    def fault_of(line: str) -> str:
+        try:
+            parse(_smiles(line))
+        except InvalidMolecule as error:
+            return str(error)
+        return ""
+
+    return fault_of
+
+
+def _molecules(lines: list[tuple[int, str]], library: Path, fault_of: Callable[[str], str]) -> list[tuple[int, str]]:
+    """The lines that hold a molecule; the others are told of. Raises UserError where none does."""
+    faults = {number: fault for number, line in lines if (fault := fault_of(line))}
+    if faults:
+        number, fault = next(iter(faults.items()))
+        told = (
+            f"{library}: {len(faults):,} of {len(lines):,} lines hold no molecule; the first is line {number}: {fault}"
+        )
+        if len(faults) == len(lines):
+            raise UserError(told)
+        print(f"left out of {told}", file=sys.stderr)
+    return [(number, line) for number, line in lines if number not in faults]
+
+
+def _smiles(line: str) -> str:
+    """A line without the name behind its SMILES."""
+    return (line.split() or [""])[0]
+
+
+def _cell(string: str) -> str:
+    return string.replace("\t", " ")
