@@ -13,7 +13,7 @@ import pytest
 from atomas_jax.chemistry.molecules import identity, scaffold
 from atomas_jax.corpus.configuration import CorpusConfig, LeakageConfig, Source, SplitConfig
 from atomas_jax.corpus.prepare import prepare
-from atomas_jax.corpus.prepared import PreparedCorpus, read_rejects
+from atomas_jax.corpus.prepared import REJECTS, PreparedCorpus
 from atomas_jax.corpus.splits import assign, position, slice_of
 from atomas_jax.errors import UserError
 from atomas_jax.tokens.training import train
@@ -40,6 +40,11 @@ def caption(i):
 def write_pairs(path, pairs):
     path.write_text("CID\tSMILES\tdescription\n" + "".join(f"{i}\t{s}\t{t}\n" for i, (s, t) in enumerate(pairs, 1)))
     return Source(str(path))
+
+
+def read_rejects(folder):
+    """The refused rows of a prepared corpus."""
+    return [json.loads(line) for line in (Path(folder) / REJECTS).read_text("utf-8").splitlines()]
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from atomas_jax.corpus import prepared
-from atomas_jax.corpus.prepared import PreparedCorpus, PreparedWriter, read_rejects
+from atomas_jax.corpus.prepared import REJECTS, PreparedCorpus, PreparedWriter
 from atomas_jax.errors import UserError
 
 SPLIT_ROWS = {"train": 1000, "validation": 37, "test": 1}
@@ -52,7 +52,8 @@ def corpus(tmp_path, monkeypatch, request):
 def test_every_value_comes_back(corpus):
     assert corpus.splits == ("train", "validation", "test")
     assert corpus.manifest["note"] == "made by a test"
-    assert read_rejects(corpus.folder) == [{"file": "f.tsv", "line": 3, "reason": "empty SMILES", "raw": "\t℃"}]
+    (refused,) = (corpus.folder / REJECTS).read_text("utf-8").splitlines()
+    assert json.loads(refused) == {"file": "f.tsv", "line": 3, "reason": "empty SMILES", "raw": "\t℃"}
     for name, count in SPLIT_ROWS.items():
         split = corpus.split(name)
         assert len(split) == count

@@ -1,12 +1,13 @@
 """The faults of real data files (README of the shared data), read and prepared."""
 
 import pytest
+from test_corpus_prepare import read_rejects
 
 from atomas_jax.chemistry.molecules import InvalidMolecule, identity
 from atomas_jax.corpus.configuration import CorpusConfig, LeakageConfig, Source, SplitConfig
 from atomas_jax.corpus.curation import caption_digest
 from atomas_jax.corpus.prepare import prepare
-from atomas_jax.corpus.prepared import PreparedCorpus, read_rejects
+from atomas_jax.corpus.prepared import PreparedCorpus
 from atomas_jax.corpus.readers import Record, read
 
 

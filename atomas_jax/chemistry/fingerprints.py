@@ -21,7 +21,7 @@ def morgan(molecule: MoleculeLike, radius: int = 2) -> DataStructs.ULongSparseIn
 
 
 def morgan_bits(molecule: MoleculeLike, radius: int = 2, size: int = 2048) -> DataStructs.ExplicitBitVect:
-    """The folded bit form of `morgan`, as published text-to-molecule metrics use it."""
+    """The folded bit form of `morgan`. Published text-to-molecule metrics use the counts, unfolded."""
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=size)
     return generator.GetFingerprint(as_molecule(molecule))
 

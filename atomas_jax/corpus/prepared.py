@@ -380,11 +380,3 @@ class _Batch:
         self.smiles_values = nested.values.values.to_numpy()
         self.text_offsets = texts.offsets.to_numpy()
         self.text_values = texts.values.to_numpy()
-
-
-def read_rejects(folder) -> list[dict]:
-    """The refused rows of a prepared corpus."""
-    path = Path(folder) / REJECTS
-    with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8") as handle:
-        return [json.loads(line) for line in handle]
-    return []

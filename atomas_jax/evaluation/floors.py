@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atomas_jax.chemistry import fingerprints
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation.caption_tokens import words
 
@@ -43,26 +42,6 @@ def other_rows(rows: int, seed: int = 0) -> np.ndarray:
 def random_answers(answers: Sequence[str], seed: int = 0) -> list[str]:
     """The reference answer of another row of the same table, for each row."""
     return [answers[i] for i in other_rows(len(answers), seed)]
-
-
-def random_training_answers(rows: int, answers: Sequence[str], seed: int = 0) -> list[str]:
-    """For each of `rows` rows the answer of a training row drawn at random, with replacement."""
-    if not len(answers):
-        raise UserError("no training rows to draw answers from")
-    return [answers[i] for i in np.random.default_rng(seed).integers(len(answers), size=rows)]
-
-
-def nearest_captions(
-    molecules: Sequence[str], training_molecules: Sequence[str], training_captions: Sequence[str]
-) -> tuple[list[str], np.ndarray]:
-    """The caption of the nearest training molecule: Tanimoto over Morgan counts, radius 2; ties to the lowest index.
-
-    Returns:
-      (captions [Q], similarity float64 [Q] to the molecule they are of). Raises `InvalidMolecule` for a SMILES that
-      is none.
-    """
-    index, similarity = fingerprints.nearest(molecules, training_molecules)
-    return [training_captions[i] for i in index], similarity
 
 
 def nearest_molecules(

@@ -119,13 +119,6 @@ class Result:
         """The value of a metric: `result["BLEU-4"]`."""
         return self.scores[name].value
 
-    def worst_first(self, name: str) -> np.ndarray:
-        """Row numbers int [N], the worst by this metric first, rows without a score before all."""
-        values = np.where(
-            np.isnan(self.rows[name]), -np.inf if metric(name).higher_is_better else np.inf, self.rows[name]
-        )
-        return np.argsort(values if metric(name).higher_is_better else -values, kind="stable")
-
 
 Table = Mapping[str, Result]  # system -> its result, all of one task
 Results = Mapping[str, Table]  # heading ("captions", ...) -> systems

@@ -51,8 +51,8 @@ class Slice:
 
 
 def by_similarity(similarity: Sequence[float]) -> Slicing:
-    """By Tanimoto similarity (Morgan counts, radius 2) of the row's molecule to the nearest one in training, as
-    `floors.nearest_captions` gives it beside its answers; 1 is a stereo twin or the same molecule."""
+    """By Tanimoto similarity (Morgan counts, radius 2) of the row's molecule to the nearest one in training
+    (`measuring.Training.nearest`); 1 is a stereo twin or the same molecule."""
     edges = np.asarray(SIMILARITY_EDGES)
     ends = ["0", *(f"{edge:g}" for edge in edges)]
     labels = (*(f"{low} to {high}" for low, high in itertools.pairwise(ends)), ends[-1])
