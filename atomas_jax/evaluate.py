@@ -62,7 +62,9 @@ def evaluate(
     run = RunFolder(run_folder)
     model = load(run_folder, checkpoint)
     decoded = model.decoding(**{"valid": False, **(decoding or {})})
-    corpus = PreparedCorpus.open(corpus_folder or _own_corpus(run))
+    if not (corpus_folder := corpus_folder or run.own_corpus()):
+        raise UserError(f"{run.path} does not say which corpus it was trained on: name one with --corpus")
+    corpus = PreparedCorpus.open(corpus_folder)
     if config.split not in corpus.splits or not len(corpus.split(config.split)):
         raise UserError(f"{corpus.folder} has no rows in split {config.split!r}: it has {', '.join(corpus.splits)}")
     if config.floors and "train" not in corpus.splits:
@@ -185,14 +187,6 @@ def _rank(model: TrainedModel, split: Split, config: EvaluationConfig, training:
             f"without {others.own:,} rows of the queries' own molecules and {others.refused:,} that cannot be read."
         )
     return table, sheets, shown, told
-
-
-def _own_corpus(run: RunFolder) -> str:
-    """Folder of the corpus a run was trained on."""
-    noted = read_json(run.corpus)
-    if not isinstance(noted, dict) or not isinstance(noted.get("folder"), str):
-        raise UserError(f"{run.corpus} does not name the run's corpus: name one with --corpus")
-    return noted["folder"]
 
 
 def _write(title: str, write: Callable, inputs: list[str], decoding: dict) -> list[str]:

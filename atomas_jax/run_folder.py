@@ -60,6 +60,12 @@ class RunFolder:
             raise UserError(f"{self.path} is not a run folder (it has no config.json)")
         return read_json(self.config)
 
+    def own_corpus(self) -> Path | None:
+        """The folder of the corpus the run was trained on, as noted then; None where none was, as in imported runs."""
+        noted = read_json(self.corpus) if self.corpus.exists() else None
+        folder = noted.get("folder") if isinstance(noted, dict) else None
+        return Path(folder) if isinstance(folder, str) else None
+
     def claim(self) -> None:
         """Make the folder for a new run. Raises UserError when it cannot be written or holds something else."""
         try:

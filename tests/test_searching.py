@@ -55,6 +55,16 @@ def test_build_add_remove_and_info(capsys, small_run, library, tmp_path, index):
     assert code == 2 and "is a finished index" in err
 
 
+def test_a_run_that_names_no_corpus_indexes_uncalibrated_and_is_evaluated_on_a_named_one(
+    capsys, small_run, library, tmp_path
+):
+    run = shutil.copytree(small_run, tmp_path / "imported", ignore=shutil.ignore_patterns("corpus.json"))
+    code, out, err = atomas(capsys, "index", "build", run, library, "-o", tmp_path / "index")
+    assert code == 0 and "3 molecules added" in out and "scores are not calibrated" in err
+    code, out, err = atomas(capsys, "evaluate", run)
+    assert code == 2 and len(err.splitlines()) == 1 and "name one with --corpus" in err and not out
+
+
 def test_a_large_index_without_faiss_is_searched_exactly(capsys, small_run, library, tmp_path, monkeypatch):
     monkeypatch.setattr("atomas_jax.retrieval.approximate.WORTHWHILE", 1)
     monkeypatch.setattr("atomas_jax.retrieval.approximate.find_spec", lambda name: None)

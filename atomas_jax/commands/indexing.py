@@ -39,8 +39,9 @@ def build(
     from atomas_jax.retrieval.approximate import faiss as check_faiss
     from atomas_jax.retrieval.building import about, fill
     from atomas_jax.retrieval.calibration import FEWEST
-    from atomas_jax.retrieval.held_out import calibrate_on, held_out_split, own_corpus
+    from atomas_jax.retrieval.held_out import calibrate_on, held_out_split
     from atomas_jax.retrieval.index import MANIFEST, Index, writing
+    from atomas_jax.run_folder import RunFolder
     from atomas_jax.trained import load
 
     if approximate == "yes":
@@ -50,7 +51,8 @@ def build(
     if (out / MANIFEST).is_file() and not Index.open(out).manifest["unfinished"]:
         raise UserError(f"{out} is a finished index: `atomas index add` adds to it")
     model = load(run, checkpoint)
-    folder = corpus or own_corpus(run)
+    own = RunFolder(run).own_corpus()
+    folder = corpus or (own if own and own.is_dir() else None)
     split = held_out_split(folder) if folder and calibration_pairs else None
     if corpus and calibration_pairs and not split:
         raise UserError(f"{corpus} has fewer than {FEWEST} held-out pairs to calibrate on: name another --corpus")

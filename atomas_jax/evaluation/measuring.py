@@ -11,7 +11,6 @@ import numpy as np
 
 from atomas_jax import assets, progress
 from atomas_jax.chemistry import fingerprints
-from atomas_jax.chemistry.molecules import InvalidMolecule, identity
 from atomas_jax.config import EvaluationConfig
 from atomas_jax.corpus import readers
 from atomas_jax.corpus.configuration import Source
@@ -21,11 +20,11 @@ from atomas_jax.evaluation.caption_tokens import TOKENIZERS
 from atomas_jax.evaluation.captions import caption_metrics
 from atomas_jax.evaluation.examples import Sheet
 from atomas_jax.evaluation.meteor import synonyms_of
+from atomas_jax.evaluation.molecule_keys import identify
 from atomas_jax.evaluation.molecules import molecule_metrics
 from atomas_jax.evaluation.protocols import protocol
 from atomas_jax.evaluation.results import Result, Table
 from atomas_jax.evaluation.slices import Slicing
-from atomas_jax.evaluation.workers import spread
 
 MODEL, CAPTIONS, MOLECULES = "model", "Captions", "Molecules"
 """Names of the measured system and of the tasks in tables."""
@@ -57,24 +56,11 @@ def read_training(source: Source) -> Training:
     `UserError` for a file without a single pair."""
     read = progress.track(readers.read(source), f"read {source.label}")
     records = [row for row in read if isinstance(row, readers.Record)]
-    with progress.bar("identify training molecules", len(records), "molecules") as bar:
-        keys = spread(_keys, [row.smiles for row in records], progress=progress.counter(bar))
+    keys = identify([row.smiles for row in records], "training molecules")
     kept = [(row.smiles, row.text, key) for row, key in zip(records, keys) if key is not None]
     if not kept:
         raise UserError(f"{source.path} holds no pair of a molecule and a caption to make floors of")
     return Training(*zip(*kept))
-
-
-def _keys(rows: list[str]) -> list[str | None]:
-    """Full InChIKeys; None where there is no molecule."""
-    return [_key(smiles) for smiles in rows]
-
-
-def _key(smiles: str) -> str | None:
-    try:
-        return identity(smiles).key
-    except InvalidMolecule:
-        return None
 
 
 @dataclass(frozen=True)

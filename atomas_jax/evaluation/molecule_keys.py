@@ -16,19 +16,25 @@ from atomas_jax.evaluation.workers import spread
 def molecule_keys(smiles: Sequence[str], positives: str) -> list[str]:
     """A key for each SMILES: equal for spellings of one molecule, with "twins" for its stereo twins too. What is no
     molecule has the string itself for its key."""
-    with progress.bar("identify molecules", len(smiles), "molecules") as bar:
-        return spread(functools.partial(_keys, flat=positives == "twins"), list(smiles), progress=progress.counter(bar))
+    return [key or one for one, key in zip(smiles, identify(smiles, flat=positives == "twins"))]
 
 
-def _keys(rows: list[str], flat: bool) -> list[str]:
+def identify(smiles: Sequence[str], what: str = "molecules", flat: bool = False) -> list[str | None]:
+    """The `key` of each (see `chemistry.molecules.Identity`), or its `flat_key`; None for what is no molecule. `what`
+    is named in the bar."""
+    with progress.bar(f"identify {what}", len(smiles), "molecules") as bar:
+        return spread(functools.partial(_keys, flat=flat), list(smiles), progress=progress.counter(bar))
+
+
+def _keys(rows: list[str], flat: bool) -> list[str | None]:
     return [_key(smiles, flat) for smiles in rows]
 
 
-def _key(smiles: str, flat: bool) -> str:
+def _key(smiles: str, flat: bool) -> str | None:
     try:
         found = identity(smiles)
     except InvalidMolecule:
-        return smiles
+        return None
     return found.flat_key if flat else found.key
 
 

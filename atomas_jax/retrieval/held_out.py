@@ -9,18 +9,10 @@ from atomas_jax.chemistry.molecules import canonical_smiles
 from atomas_jax.corpus.prepared import PreparedCorpus, Split
 from atomas_jax.retrieval.calibration import FEWEST, calibrate
 from atomas_jax.retrieval.index import IndexWriter
-from atomas_jax.run_folder import RunFolder, read_json
 from atomas_jax.trained import TrainedModel
 
 SPLITS = ("validation", "test")
 """Where held-out pairs are looked for, the first that has enough."""
-
-
-def own_corpus(run: Path) -> Path | None:
-    """The corpus a run was trained on, if it is still where it was."""
-    noted = read_json(RunFolder(run).corpus)
-    folder = Path(noted["folder"]) if isinstance(noted, dict) and isinstance(noted.get("folder"), str) else None
-    return folder if folder and folder.is_dir() else None
 
 
 def held_out_split(corpus_folder: Path) -> Split | None:
