@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from atomas_jax import progress
-from atomas_jax.config import EvaluationConfig
 from atomas_jax.corpus.configuration import Source
 from atomas_jax.corpus.prepared import PreparedCorpus, Split
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import ranking, report, results, slices, tables
+from atomas_jax.evaluation.configuration import EvaluationConfig
 from atomas_jax.evaluation.examples import Sheet
 from atomas_jax.evaluation.measuring import (
     CAPTIONS,

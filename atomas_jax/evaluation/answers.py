@@ -9,10 +9,10 @@ from typing import Literal
 
 from rich.console import Console
 
-from atomas_jax.config import EvaluationConfig
 from atomas_jax.corpus.configuration import Source
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import report, slices, tables
+from atomas_jax.evaluation.configuration import EvaluationConfig
 from atomas_jax.evaluation.measuring import (
     MODEL,
     Training,

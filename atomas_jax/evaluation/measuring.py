@@ -11,13 +11,13 @@ import numpy as np
 
 from atomas_jax import assets, progress
 from atomas_jax.chemistry import fingerprints
-from atomas_jax.config import EvaluationConfig
 from atomas_jax.corpus import readers
 from atomas_jax.corpus.configuration import Source
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import floors, slices
 from atomas_jax.evaluation.caption_tokens import TOKENIZERS
 from atomas_jax.evaluation.captions import caption_metrics
+from atomas_jax.evaluation.configuration import EvaluationConfig
 from atomas_jax.evaluation.examples import Sheet
 from atomas_jax.evaluation.meteor import synonyms_of
 from atomas_jax.evaluation.molecule_keys import identify

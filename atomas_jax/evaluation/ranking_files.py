@@ -17,9 +17,9 @@ import numpy as np
 from rich.console import Console
 
 from atomas_jax import progress
-from atomas_jax.config import EvaluationConfig
 from atomas_jax.errors import UserError
 from atomas_jax.evaluation import ranking, tables
+from atomas_jax.evaluation.configuration import EvaluationConfig
 from atomas_jax.evaluation.molecule_keys import molecule_keys
 from atomas_jax.evaluation.outputs import write_results
 from atomas_jax.evaluation.ranking import Pairs
