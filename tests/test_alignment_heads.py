@@ -137,11 +137,17 @@ def test_the_order_of_the_pairs_changes_no_loss(parameters, plain):
     np.testing.assert_allclose(found, plain[0], rtol=1e-5)
 
 
+def unreached(gradients) -> list[str]:
+    """Parameters without a gradient. Scores of tokens count by their differences alone, so that of their bias the
+    gradient is rounding: zero on one machine, not on another."""
+    paths = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(gradients)}
+    return [name for name, leaf in paths.items() if not np.any(leaf) and "['token_score']['bias']" not in name]
+
+
 def test_gradients_are_finite_and_reach_every_parameter(parameters, plain):
     for leaf in jax.tree.leaves(plain[1]):
         assert np.isfinite(leaf).all()
-    dead = [jax.tree_util.keystr(path) for path, leaf in jax.tree.leaves_with_path(plain[1][0]) if not np.any(leaf)]
-    assert dead == []
+    assert unreached(plain[1][0]) == []
 
 
 @pytest.mark.parametrize(
@@ -155,8 +161,7 @@ def test_gradients_are_finite_and_reach_every_parameter(parameters, plain):
 def test_a_form_leaves_only_the_scalars_of_the_others_alone(parameters, form, unused):
     weights = np.array([term == form or term.startswith("level") for term in TERMS], np.float32)
     _, (gradients, _, _) = losses_and_gradients(weights, parameters, batch(13, 10))
-    dead = {path[-1].key for path, leaf in jax.tree.leaves_with_path(gradients) if not np.any(leaf)}
-    assert dead == unused
+    assert {*unreached(gradients)} == {f"['{name}']" for name in unused}
 
 
 @pytest.mark.parametrize("level", [1, 2])
