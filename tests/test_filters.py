@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atomas_jax.chemistry.filters import begins_smiles, molecule_filter, sample_until
+from atomas_jax.chemistry.filters import begins_smiles, molecule_filter
 from atomas_jax.errors import UserError
 
 ASPIRIN, ETHANOL = "CC(=O)Oc1ccccc1C(=O)O", "CCO"
@@ -46,20 +46,6 @@ def test_what_cannot_be_read_is_answered_in_one_line(condition):
     with pytest.raises(UserError) as error:
         molecule_filter(**condition)
     assert "\n" not in str(error.value)
-
-
-def test_sampling_stops_at_the_number_wanted_at_the_budget_and_when_nothing_comes():
-    asked = molecule_filter(keep=["O"])
-    rounds = [["CC", "CO"], ["CO", "CCO"], ["CCCO"]]
-
-    def write(number):
-        return rounds[number] if number < len(rounds) else []
-
-    found = sample_until(write, asked, wanted=2, budget=100)
-    assert (found.smiles, found.tried) == (("CO", "CCO"), 4)
-    assert found.objections == {"lacks O": 1}
-    assert sample_until(write, asked, wanted=3, budget=3).tried == 3
-    assert sample_until(write, asked, wanted=9, budget=100).smiles == ("CO", "CCO", "CCCO")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
-"""Conditions on molecules that a chemist asks for, and sampling until enough molecules meet them."""
+"""Conditions on molecules that a chemist asks for."""
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from rdkit import Chem, rdBase
 from rdkit.Chem import Descriptors
@@ -128,43 +128,3 @@ def _range(weight: str) -> tuple[float, float]:
     if not colon or not 0 <= bounds[0] <= bounds[1]:
         raise UserError(f"weight {weight!r} is no range: write it as 200:500, in g/mol")
     return bounds
-
-
-@dataclass(frozen=True)
-class Found:
-    """Molecules that passed, in the order written, and what it took: strings tried, and why others did not pass."""
-
-    smiles: tuple[str, ...]
-    tried: int
-    objections: dict[str, int] = field(default_factory=dict)
-
-
-def sample_until(write: Callable[[int], Iterable[str]], condition: Filter, wanted: int, budget: int) -> Found:
-    """Writes strings in rounds until `wanted` different ones pass or `budget` strings were tried.
-
-    Args:
-      write: gives the strings of a round, by the number of the round; none ends the search.
-
-    Raises:
-      UserError: `wanted` or `budget` is not positive.
-    """
-    if wanted < 1 or budget < 1:
-        raise UserError(f"{wanted} molecules wanted of at most {budget} tried: want 1 or more of each")
-    passed: dict[str, None] = {}
-    objections: dict[str, int] = {}
-    tried = before = number = 0
-    while len(passed) < wanted and tried < budget:
-        before = tried
-        for smiles in write(number):
-            if tried == budget or len(passed) == wanted:
-                break
-            tried += 1
-            why = condition.objection(smiles)
-            if why is None:
-                passed.setdefault(smiles)
-            else:
-                objections[why] = objections.get(why, 0) + 1
-        if tried == before:
-            break
-        number += 1
-    return Found(tuple(passed), tried, objections)
