@@ -32,7 +32,8 @@ def main() -> None:
             rerank=options.rerank, temperature=options.temperature, seed=options.seed,
         )  # fmt: skip
         for smiles, (best, *_) in zip(molecules, answers, strict=True):
-            print(smiles, best.string, f"{best.score:.3f}", f"{best.log_probability:.2f}", sep="\t", file=out)
+            caption = " ".join(best.string.split())  # a tab would begin another column
+            print(smiles, caption, f"{best.score:.3f}", f"{best.log_probability:.2f}", sep="\t", file=out)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def main() -> None:
 
     model = atomas_jax.load(options.run)
     texts = [line.strip() for line in options.descriptions.read_text().splitlines() if line.strip()]
-    replaced = missing = total = 0
+    replaced = missing = 0
     with progress.bar("generate", len(texts), "descriptions") as bar:
         written = model.answers(
             "generate", texts, bar.advance, method=options.method, results=options.n, beams=options.n,
@@ -35,9 +35,11 @@ def main() -> None:
             for answer in answers:
                 print(number, answer.string, f"{answer.log_probability:.2f}", text, sep="\t")
             replaced += sum(answer.replaced for answer in answers if answer.string)
-            missing += sum(not answer.string for answer in answers)
-            total += len(answers)
-    print(f"of {total} answers {replaced} stand for candidates that were none; {missing} missing", file=sys.stderr)
+            missing += options.n - sum(bool(answer.string) for answer in answers)
+    print(
+        f"of {len(texts) * options.n} answers {replaced} stand for candidates that were none; {missing} missing",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

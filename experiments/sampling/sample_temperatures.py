@@ -3,10 +3,12 @@
     python experiments/sampling/sample_temperatures.py runs/open_pairs descriptions.txt --out samples
 
 Validity: strings that are molecules. Uniqueness: of those, different ones. Novelty: of the different ones, those not
-in --known (a file of SMILES). Diversity: one less the mean Tanimoto similarity (Morgan, radius 2) of their pairs.
+in --known (SMILES, names behind them are not read). Diversity: one less the mean Tanimoto similarity (Morgan, radius 2)
+of the pairs of at most 500 of them, drawn at random, as are the 20 of the picture.
 """
 
 import argparse
+import random
 from itertools import combinations
 from pathlib import Path
 
@@ -37,7 +39,8 @@ def main() -> None:
     model = atomas_jax.load(options.run)
     texts = [line.strip() for line in options.descriptions.read_text().splitlines() if line.strip()]
     lines = options.known.read_text().splitlines() if options.known else []
-    known = {canonical_smiles(line.strip()) for line in lines if is_valid(line)}
+    listed = [line.split()[0] for line in lines if line.strip()]
+    known = {canonical_smiles(smiles) for smiles in listed if is_valid(smiles)}
     print(f"{'T':>5} {'validity':>9} {'uniqueness':>11} {'novelty':>8} {'diversity':>10}")
     for temperature in options.temperatures:
         with progress.bar(f"temperature {temperature}", len(texts), "descriptions") as bar:
@@ -49,6 +52,7 @@ def main() -> None:
             strings = [string for answers in written for string in answers]
         valid = [canonical_smiles(string) for string in strings if is_valid(string)]
         different = sorted(set(valid))
+        random.Random(options.seed).shuffle(different)  # neighbours of a sorted list are alike
         row = (
             share(len(valid), len(strings)),
             share(len(different), len(valid)),
