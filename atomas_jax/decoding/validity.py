@@ -33,17 +33,19 @@ and trans; branches deeper than `DEPTH`, more than `SLOTS` open rings, more atom
 a token.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import jax
+import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from atomas_jax.decoding.validity_advance import advance_row
 from atomas_jax.decoding.validity_allowed import allowed_words
 from atomas_jax.decoding.validity_sets import Sets, sets, spread
 from atomas_jax.decoding.validity_state import State, nothing_written
-from atomas_jax.decoding.validity_tables import Tables, tables
+from atomas_jax.decoding.validity_tables import NEVER, Tables, tables
 from atomas_jax.errors import UserError
 from atomas_jax.tokens.tokenizer import Tokenizer
 
@@ -66,6 +68,11 @@ class Validity:
 
     def advance(self, state: State, tokens: Int[Array, " R"]) -> State:
         return jax.vmap(advance_row, in_axes=(None, 0, 0))(self.tables, state, self.tables.token_class[tokens])
+
+    def never_written(self, tokens: Sequence[int]) -> list[int]:
+        """Those of `tokens` that no string has: where one is forced, nothing sensible can follow."""
+        kinds = np.asarray(self.tables.kind)[np.asarray(self.tables.token_class)]
+        return [token for token in tokens if kinds[token] == NEVER]
 
 
 def smiles_validity(tokenizer: Tokenizer, atoms: int = 256) -> Validity:

@@ -225,6 +225,14 @@ class Tokenizer:
         ids.append(self.eos_id)
         return ids
 
+    def encode_prefix(self, smiles: str) -> list[int]:
+        """The ids of the beginning of a SMILES: of a bracket atom that it leaves open the pieces, for what follows goes
+        on with pieces."""
+        head, bracket, inside = smiles.rpartition("[")
+        if self.kind == "t5" or not bracket or "]" in inside:
+            return self.encode_smiles(smiles)[:-1]
+        return [*self.encode_smiles(head)[:-1], *self._spell(f"[{inside}]")[:-1]]
+
     def _spell_piece(self, piece: str) -> tuple[int, ...]:
         """Ids of a SMILES piece outside the vocabulary: a bracket atom from inner pieces, anything else from bytes."""
         if not (piece.startswith("[") and piece.endswith("]")):
