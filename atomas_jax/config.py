@@ -71,6 +71,8 @@ class DecodingOverrides:
     """Write SMILES under the validity constraint: what cannot become a molecule is not written."""
     valid: bool | None = None
     """Of SMILES, give only those RDKit reads, others replaced by the next candidate."""
+    dtype: Literal["auto", "float32", "bfloat16"] | None = None
+    """Of activations and caches: auto is bfloat16 on accelerators, the run's own on CPU."""
     compiled: bool | None = None
     """False runs the loop in Python, for a debugger: the same result, far slower."""
 

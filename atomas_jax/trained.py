@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -13,15 +14,15 @@ import numpy as np
 from atomas_jax.config import Experiment, from_json
 from atomas_jax.decoding.answers import LOT, LOTS, Answer, Chooser
 from atomas_jax.decoding.constraint import Constraint
-from atomas_jax.decoding.generate import WINDOW, decoder_weights, generate
+from atomas_jax.decoding.generate import WINDOW, DecoderWeights, generate
 from atomas_jax.decoding.rerank import agreement
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.decoding.steering import Steering
 from atomas_jax.decoding.validity import smiles_validity
+from atomas_jax.decoding.validity_allowed import RESERVE
 from atomas_jax.errors import UserError
 from atomas_jax.model.atomas import abstract_parameters
 from atomas_jax.model.heads import Modality
-from atomas_jax.model.incremental import StepWeights
 from atomas_jax.retrieval.embeddings import embed
 from atomas_jax.retrieval.search import Hits, nearest
 from atomas_jax.run_folder import RunFolder
@@ -103,7 +104,7 @@ class TrainedModel:
         inputs: Iterable[str],
         progress: Progress | None = None,
         *,
-        first: int = 0,
+        numbers: Iterable[int] | None = None,
         prefix: Sequence[int] = (),
         constraint: Constraint | None = None,
         accept: Callable[[str], bool] | None = None,
@@ -116,8 +117,8 @@ class TrainedModel:
 
         Args:
           progress: called with the number of inputs written since its last call.
-          first: number of the first input, which names its random numbers: a list continued at `first` draws what the
-            whole list would have.
+          numbers: name the inputs' random numbers, 0, 1, 2 ... by themselves: a list continued at its place n with
+            `numbers=itertools.count(n)` draws what the whole list would have.
           prefix: token ids that every string starts with.
           constraint: what may follow what, inside the compiled loop; None leaves it to the setting `constrained`.
           accept: what else a string must be to be given, beside valid; refused ones are replaced likewise.
@@ -139,6 +140,17 @@ class TrainedModel:
             prefix = prefix or self._prefix(steering.prefix)
         if decoding.method == "beam" and (accept or decoding.rerank != "none"):
             decoding = replace(decoding, candidates=decoding.beams)
+        if steering is not None and steering.budget < decoding.written:
+            raise UserError(f"budget is {steering.budget}, {decoding.written} strings are written at first: raise it")
+        room = decoding.max_length - len(prefix)
+        if may_constrain and decoding.constrained:
+            if room < RESERVE:
+                raise UserError(
+                    f"max_length leaves {room} tokens, {RESERVE} are kept for completing a SMILES: raise it"
+                )
+            if unknown := self._validity(decoding.max_length).never_written(prefix):
+                piece = tokenizer.decode_smiles(unknown[:1])
+                raise UserError(f"the prefix holds {piece!r}, which the constraint never writes: set constrained False")
 
         def write(strings, numbers, chosen, on_progress=None, samples=None):
             # further samples always come in the same number, so that one program is compiled
@@ -146,9 +158,8 @@ class TrainedModel:
             rules = self._validity(chosen.max_length) if may_constrain and chosen.constrained else constraint
             together = batch_size if samples is None else LOTS
             return generate(
-                self.params["transformer"], config, tokens, chosen,
+                self._decoder, config, tokens, chosen,
                 start_id=tokenizer.smiles_start_id if molecules else tokenizer.text_start_id,
-                weights=self._decoder,
                 allowed=tokenizer.smiles_ids if molecules else tokenizer.text_ids,
                 constraint=rules,
                 prefix=prefix, numbers=numbers, samples=samples, window=window, batch_size=together,
@@ -160,6 +171,9 @@ class TrainedModel:
             smiles, texts = map(tokenizer.encode_smiles, sides[0]), map(tokenizer.encode_text, sides[1])
             return agreement(self.params, self.config, list(smiles), list(texts), decoding.rerank, batch_size)
 
+        # on a budget what takes time is the further samples; ranked answers are given as soon as they can be
+        group = batch_size if steering is None else max(1, batch_size // LOT)
+        largest = window * batch_size if steering is None and decoding.rerank == "none" else group
         return Chooser(
             decoding,
             write,
@@ -167,7 +181,7 @@ class TrainedModel:
             accept,
             agree if decoding.rerank != "none" else None,
             steering.budget if steering else None,
-        ).answers(inputs, first, batch_size if steering is None else max(1, batch_size // LOT), progress)
+        ).answers(inputs, count() if numbers is None else numbers, group, largest, progress)
 
     def _validity(self, length: int) -> Constraint:
         """The constraint for strings of so many tokens, of which there are one or more an atom and one ends it."""
@@ -176,8 +190,8 @@ class TrainedModel:
         return self._constraints[length]
 
     @cached_property
-    def _decoder(self) -> StepWeights:
-        return decoder_weights(self.params["transformer"], self.config.transformer)
+    def _decoder(self) -> DecoderWeights:
+        return DecoderWeights(self.params["transformer"])
 
     @cached_property
     def _constraints(self) -> dict[int, Constraint]:
@@ -185,7 +199,7 @@ class TrainedModel:
 
     def _prefix(self, smiles: str) -> list[int]:
         """Token ids of the beginning of a SMILES. Raises UserError where the tokenizer cannot write it."""
-        tokens = self.tokenizer.encode_smiles(smiles)[:-1] if smiles else []
+        tokens = self.tokenizer.encode_prefix(smiles) if smiles else []
         if (smiles and smiles.split() != [smiles]) or self.tokenizer.decode_smiles(tokens) != smiles:
             raise UserError(f"the prefix {smiles!r} is no beginning of a SMILES")
         return tokens

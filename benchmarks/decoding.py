@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from atomas_jax.decoding.generate import decoder_weights, generate
+from atomas_jax.decoding.generate import DecoderWeights, generate
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.decoding.validity import smiles_validity
 from atomas_jax.interchange.huggingface import config_to_huggingface, from_state_dict, to_state_dict
@@ -57,8 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
     config = trained.config.transformer if trained else preset(options.preset).transformer
     config = replace(config, dtype=options.dtype, **({} if trained else {"vocab_size": options.vocabulary}))
     ways = {
-        "greedy": DecodingConfig(max_length=options.new_tokens),
-        "beam 5": DecodingConfig(method="beam", beams=5, max_length=options.new_tokens),
+        "greedy": DecodingConfig(max_length=options.new_tokens, dtype=options.dtype),
+        "beam 5": DecodingConfig(method="beam", beams=5, max_length=options.new_tokens, dtype=options.dtype),
     }
     model, params = _models(config, options.dtype, trained.params["transformer"] if trained else None)
     start_id = trained.tokenizer.text_start_id if trained else 0
@@ -152,7 +152,7 @@ def _models(config: T5Config, dtype: str, params: dict | None):
             for name, parameter in model.named_parameters():
                 parameter.copy_(torch.tensor(state[name]))
     params = jax.device_put(params, jax.devices()[0])
-    return model.to(device, getattr(torch, dtype)), (params, decoder_weights(params, config))
+    return model.to(device, getattr(torch, dtype)), DecoderWeights(params)
 
 
 def _ours(params, config: T5Config, inputs, settings: DecodingConfig, task: Task) -> list[list[int]]:
@@ -163,10 +163,9 @@ def _ours(params, config: T5Config, inputs, settings: DecodingConfig, task: Task
 def _written(
     params, config: T5Config, inputs, settings: DecodingConfig, start_id: int, allowed, constraint=None
 ) -> list[list[int]]:
-    params, weights = params
     written = generate(
         params, config, inputs, settings,
-        start_id=start_id, weights=weights, allowed=allowed, constraint=constraint, batch_size=len(inputs),
+        start_id=start_id, allowed=allowed, constraint=constraint, batch_size=len(inputs),
     )  # fmt: skip
     return [result.tokens[0] for result in written]
 
@@ -195,7 +194,7 @@ def _constraint_cost(trained: TrainedModel, params, config: T5Config, options) -
     """
     tokenizer, batch = trained.tokenizer, options.constraint_batch
     inputs = [tokenizer.encode_text(f"A molecule of {n} carbon atoms.") for n in range(batch)]
-    settings = DecodingConfig(method="sample", max_length=options.new_tokens)
+    settings = DecodingConfig(method="sample", max_length=options.new_tokens, dtype=options.dtype)
     allowed = np.asarray(tokenizer.smiles_ids) & (np.arange(len(tokenizer.smiles_ids)) != EOS_ID)
     write = partial(_written, params, config, inputs, settings, tokenizer.smiles_start_id, allowed)
     constraint = _NeverLast(smiles_validity(tokenizer, options.new_tokens))

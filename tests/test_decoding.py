@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from atomas_jax.decoding.generate import generate
+from atomas_jax.decoding.generate import DecoderWeights, generate, typed
 from atomas_jax.decoding.sampling import draw
 from atomas_jax.decoding.settings import DecodingConfig
 from atomas_jax.errors import UserError
@@ -49,6 +50,24 @@ def teacher_forced(params, source, written):
     target[0, : len(written)] = written
     logits = FORCED({"params": params}, padded, padded > 0, shift_right(target, START))
     return np.asarray(jax.nn.log_softmax(logits[0, : len(written)], axis=-1))
+
+
+def test_weights_that_are_kept_write_the_same_and_are_laid_out_once(params, inputs):
+    held = DecoderWeights(params)
+    assert write(held, inputs, SAMPLE) == write(params, inputs, SAMPLE)
+    assert held.on(CONFIG, None) is held.on(CONFIG, None)
+
+
+def test_strings_are_written_in_the_type_that_is_asked_for(params, inputs):
+    half = replace(CONFIG, dtype="bfloat16")
+    asked = write(params, inputs, replace(SAMPLE, dtype="bfloat16"))
+    trained = list(generate(params, half, inputs, SAMPLE, start_id=START, batch_size=8))
+    assert asked == trained != write(params, inputs, SAMPLE)
+    # no accelerator is at hand where tests run
+    assert typed(CONFIG, SAMPLE, [SimpleNamespace(platform="gpu")]) == half
+    assert typed(half, replace(SAMPLE, dtype="float32"), [SimpleNamespace(platform="tpu")]) == CONFIG
+    with pytest.raises(UserError, match="dtype 'int8' is not known"):
+        replace(SAMPLE, dtype="int8")
 
 
 def test_greedy_takes_the_likeliest_token_and_knows_its_probability(params, inputs):

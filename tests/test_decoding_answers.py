@@ -33,18 +33,18 @@ def chooser(method="sample", **options):
 
 
 def strings(chooser, inputs, first=0):
-    return [[a.string for a in answers] for answers in chooser.answers(inputs, first, 2)]
+    return [[a.string for a in answers] for answers in chooser.answers(inputs, count(first), 2)]
 
 
 def test_refused_candidates_are_replaced_by_the_next_then_by_new_draws():
     even = chooser(results=2, candidates=4, accept=lambda s: s in "acegi")
     assert strings(even, "xyz") == [["a", "c"], ["c", "e"], ["c", "e"]]
-    (answers,) = even.answers("x", 0, 2)
+    (answers,) = even.answers("x", count(), 2)
     assert [a.replaced for a in answers] == [False, True]
 
     # 7 is out of reach of what was written; seed (round << 24) % 26 of the first redraw starts at letter "q"
     rare = chooser(results=1, accept=lambda s: s == "s")
-    (answers,) = rare.answers("x", 0, 2)
+    (answers,) = rare.answers("x", count(), 2)
     assert answers[0].string == "s" and answers[0].replaced
 
 
@@ -68,7 +68,7 @@ def counting(drawn):
 
 def test_an_input_no_draw_serves_is_told_by_an_empty_answer(counting, drawn):
     never = Chooser(DecodingConfig(), counting, lambda tokens: "x", accept=lambda string: False)
-    assert list(never.answers("x", 0, 2)) == [[NOTHING._replace(tried=1 + sum(REDRAWS))]]
+    assert list(never.answers("x", count(), 2)) == [[NOTHING._replace(tried=1 + sum(REDRAWS))]]
     assert len(drawn) == len(REDRAWS) and drawn[1] == [(0, first) for first in range(0, 64, 8)]
 
 
@@ -76,11 +76,11 @@ def test_a_budget_is_spent_and_never_more(counting, drawn):
     for budget, calls in ((1, 0), (20, 1), (65, 1), (66, 2), (140, 3)):
         drawn.clear()
         never = Chooser(DecodingConfig(), counting, lambda tokens: "x", accept=lambda string: False, budget=budget)
-        ((answer,),) = never.answers("x", 0, 2)
+        ((answer,),) = never.answers("x", count(), 2)
         assert len(drawn) == calls and answer.tried == budget
     drawn.clear()
     always = Chooser(DecodingConfig(), counting, lambda tokens: "x", accept=lambda string: True, budget=300)
-    assert [[a.tried for a in answers] for answers in always.answers("xy", 0, 2)] == [[1], [1]] and not drawn
+    assert [[a.tried for a in answers] for answers in always.answers("xy", count(), 2)] == [[1], [1]] and not drawn
 
 
 def test_further_samples_have_one_shape_and_are_the_same_for_few_inputs_and_many(counting, drawn):
@@ -92,7 +92,7 @@ def test_further_samples_have_one_shape_and_are_the_same_for_few_inputs_and_many
             DecodingConfig(method="sample", results=2), counting, lambda tokens: chr(ord("a") + tokens[0] % 26),
             accept=lambda string: string in served["x"], **options,
         )  # fmt: skip
-        return list(asked.answers(inputs, first, 20))
+        return list(asked.answers(inputs, count(first), 20))
 
     for options in ({"budget": 90}, {}):
         drawn.clear()
@@ -120,8 +120,27 @@ def test_samples_are_the_same_from_wherever_they_start(model):
 
 
 def test_redraws_of_distinct_answers_stay_distinct():
-    (answers,) = chooser("distinct", results=3, accept=lambda s: s in "qrs").answers("x", 0, 2)
+    (answers,) = chooser("distinct", results=3, accept=lambda s: s in "qrs").answers("x", count(), 2)
     assert sorted(a.string for a in answers) == ["q", "r", "s"]
+
+
+def test_distinct_answers_are_distinct_strings():
+    """Two sequences of tokens may spell one string."""
+    twice = Chooser(
+        DecodingConfig(method="distinct", results=3),
+        letters,
+        lambda tokens: "aab"[tokens[0] % 3],
+        accept=lambda s: True,
+    )
+    (answers,) = twice.answers("x", count(), 2)
+    assert [a.string for a in answers] == ["a", "b"] and [a.replaced for a in answers] == [False, False]
+
+
+def test_further_samples_of_more_and_more_inputs_are_drawn_together(counting, drawn):
+    none = Chooser(DecodingConfig(), counting, lambda tokens: "x", accept=lambda string: False)
+    assert len([*none.answers("x" * 7, count(), 1, largest=4)]) == 7
+    rounds = [{number for number, _ in lots} for lots in drawn]
+    assert [*dict.fromkeys(map(tuple, map(sorted, rounds)))] == [(0,), (1, 2), (3, 4, 5, 6)]
 
 
 def test_candidates_are_ranked_by_agreement():
@@ -134,7 +153,7 @@ def test_candidates_are_ranked_by_agreement():
 
 
 def test_long_lists_are_read_as_answers_are_taken():
-    stream = chooser(results=1).answers((str(i) for i in count()), 0, 3)
+    stream = chooser(results=1).answers((str(i) for i in count()), count(), 3)
     assert [next(stream)[0].string for _ in range(5)] == list("abcde")
 
 
@@ -155,7 +174,7 @@ def test_the_face_gives_log_probabilities_valid_molecules_and_a_list_in_parts(mo
     texts = ["An amine.", "An alcohol with 2 carbon atoms.", "An acid."]
     sampled = {"method": "sample", "results": 2, "top_p": 0.9, "seed": 3, "batch_size": 2}
     whole = list(model.answers("generate", texts, **sampled))
-    rest = list(model.answers("generate", texts[1:], first=1, **sampled))
+    rest = list(model.answers("generate", texts[1:], numbers=count(1), **sampled))
     assert [[a.string for a in answers] for answers in whole[1:]] == [[a.string for a in answers] for answers in rest]
     from atomas_jax.chemistry.molecules import is_valid
 
@@ -175,12 +194,12 @@ def test_further_rounds_go_from_the_settings_to_all_that_is_allowed():
         return letters(inputs, numbers, settings)
 
     bold = DecodingConfig(method="sample", temperature=0.5, top_k=3, top_p=0.5, min_p=0.1, constrained=False)
-    list(Chooser(bold, recording, lambda tokens: "x", accept=lambda string: False).answers("x", 0, 2))
+    list(Chooser(bold, recording, lambda tokens: "x", accept=lambda string: False).answers("x", count(), 2))
     assert [settings.constrained for settings in rounds] == [False, True, True, True]
     assert [settings.temperature for settings in rounds[:3]] == [0.5, 0.5, 1.0] and rounds[3].temperature > 100
     assert [settings.top_k for settings in rounds] == [3, 3, 0, 0]
     rounds.clear()
-    list(Chooser(bold, recording, lambda tokens: "x", accept=lambda string: False, budget=200).answers("x", 0, 2))
+    list(Chooser(bold, recording, lambda tokens: "x", accept=lambda string: False, budget=200).answers("x", count(), 2))
     assert {settings.temperature for settings in rounds} == {0.5}, "steering asks for the model's own"
 
 
@@ -189,6 +208,6 @@ def test_on_a_budget_an_input_is_done_when_its_answers_are_there():
     asked = Chooser(
         DecodingConfig(), letters, lambda tokens: "x", accept=lambda string: next(served, "y") == "y", budget=20
     )
-    for answers in asked.answers("abc", 0, 3, told.append):
+    for answers in asked.answers("abc", count(), 3, on_progress=told.append):
         assert sum(told) == 3 and answers[0].string == "x"
     assert told[0] == 0 and max(told) == 1, "one after the other"

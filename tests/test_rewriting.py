@@ -74,11 +74,13 @@ def test_a_stopped_command_is_finished_by_the_same_one(capsys, small_run, listed
 
     written = []
     monkeypatch.setattr(
-        TrainedModel, "answers", lambda *a, first, **s: written.append(first) or begun(*a, first=first, **s)
+        TrainedModel,
+        "answers",
+        lambda *a, numbers, **s: written.append(str(numbers)) or begun(*a, numbers=numbers, **s),
     )
     code, _, err = atomas(capsys, *command)
     assert code == 0 and "continuing" in err
-    assert written == [5]
+    assert written == ["count(5)"]
     assert parts.read_text() == whole.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["molecules.smi", "parts.tsv", "whole.tsv"]
 
@@ -94,22 +96,66 @@ from atomas_jax.commands.lines import Line
 continued._SECONDS = -1
 with continued.ContinuedOutput(Path({str(out)!r}), {{"seed": 1}}) as output:
     for number in range(4):
-        output.counts["kept"] = number + 1
-        output.write(Line(number + 1, str(number)), [f"{{number}} a", f"{{number}} b"])
+        output.write(Line(number + 1, str(number)), [f"{{number}} a", f"{{number}} b"], {{"kept": 1}})
         output.refuse(Line(number + 1, "x", "no number"), "list", "x\t")
     os.kill(os.getpid(), 9)
 """
     assert subprocess.run([sys.executable, "-c", program]).returncode == -9
     with ContinuedOutput(out, {"seed": 1}) as output:
         rest = output.skip(Line(number, string) for number, string in enumerate("0x1x2x3x45", 1))
-        assert output.done == 8 and output.counts == {"kept": 4}
+        assert output.done == 8 and output.counts == {"kept": 4, "refused": 4}
         for line in rest:
-            output.write(line, [f"{line.string} a", f"{line.string} b"])
+            output.write(line, [f"{line.string} a", f"{line.string} b"], {})
     written = "".join(f"{n} a\n{n} b\nx\t\n" for n in range(4)) + "".join(f"{n} a\n{n} b\n" for n in "45")
     assert out.read_text() == written
     rejects = tmp_path / "x.tsv.rejects.jsonl"
     assert [json.loads(line)["why"] for line in rejects.read_text().splitlines()] == ["no number"] * 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.tsv", rejects.name]
+
+
+def test_a_burst_of_lines_is_noted_before_the_next_second(tmp_path):
+    lines = [Line(number, str(number)) for number in range(1, 201)]
+    with pytest.raises(MemoryError), ContinuedOutput(tmp_path / "x", {}) as output:
+        for line in lines:
+            output.write(line, [line.string], {"kept": 1})
+        kept = (tmp_path / "x.partial.json").read_text(), (tmp_path / "x.partial").read_bytes()
+        raise MemoryError
+    (tmp_path / "x.partial.json").write_text(kept[0])  # as a killed process leaves them
+    (tmp_path / "x.partial").write_bytes(kept[1])
+    with ContinuedOutput(tmp_path / "x", {}) as output:
+        rest = [*output.skip(iter(lines))]
+        assert 0 < len(rest) <= 64 and output.counts == {"kept": 200 - len(rest)}
+        for line in rest:
+            output.write(line, [line.string], {"kept": 1})
+    assert (tmp_path / "x").read_text().split() == [line.string for line in lines]
+
+
+def test_a_line_that_is_stopped_half_way_is_written_again(tmp_path, monkeypatch):
+    lines, out = [Line(number, str(number)) for number in range(1, 5)], tmp_path / "x"
+
+    def stop(text):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), ContinuedOutput(out, {}) as output:
+        for line in lines[:2]:
+            output.write(line, [line.string], {})
+            output._write_note()
+        monkeypatch.setattr(output._lines, "write", stop)
+        output.write(lines[2], ["3"], {})
+    with ContinuedOutput(out, {}) as output:
+        rest = [*output.skip(iter(lines))]
+        assert rest == lines[2:]
+        for line in rest:
+            output.write(line, [line.string], {})
+    assert out.read_text().split() == ["1", "2", "3", "4"]
+
+
+def test_molecules_that_are_not_found_are_told_without_steering(capsys, small_run, monkeypatch):
+    begun = TrainedModel.answers
+    monkeypatch.setattr(TrainedModel, "answers", lambda *a, **s: (answers[:1] for answers in begun(*a, **s)))
+    code, out, err = atomas(capsys, "generate", small_run, "An acid.", *SAMPLED)
+    assert code == 0 and len(out.splitlines()) == 1
+    assert "of 2 answers" in err and "1 are missing" in err
 
 
 def test_a_damaged_note_is_told(tmp_path):
@@ -174,14 +220,14 @@ def test_many_refused_lines_do_not_wait_for_the_next_good_one(small_run, tmp_pat
         def skip(self, lines):
             return (read.append(line.number) or line for line in lines)
 
-        def write(self, line, lines):
+        def write(self, line, lines, counts):
             written.append(line.number)
             if len(written) == 2_000:
                 raise KeyboardInterrupt
 
         def refuse(self, line, file, written_as):
             assert read[-1] - line.number <= 32
-            self.write(line, [])
+            self.write(line, [], {})
 
     monkeypatch.setattr(rewriting, "FAULTS", 16)
     monkeypatch.setattr(rewriting, "ContinuedOutput", Output)

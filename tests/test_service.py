@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ TestClient = pytest.importorskip("fastapi.testclient").TestClient
 @pytest.fixture(scope="module")
 def model():
     made = untrained()
-    made.experiment = replace(made.experiment, decoding=DecodingConfig(max_length=8))
+    made.experiment = replace(made.experiment, decoding=DecodingConfig(max_length=16))
     return made
 
 
@@ -45,6 +46,11 @@ def test_answers_are_those_of_the_model(client, model, finder):
     wanted = {"texts": ["an acid"], "decoding": {"method": "sample", "results": 2, "seed": 3}}
     written = client.post("/generate", json=wanted).json()["answers"]
     assert written == model.generate(["an acid"], method="sample", results=2, seed=3)
+    with ThreadPoolExecutor(3) as callers:  # what another asks at the same time changes no sample
+        asked = [{**wanted, "texts": texts} for texts in (["an acid", "an amine"], ["an acid"], ["an oil", "an acid"])]
+        replies = callers.map(lambda request: client.post("/generate", json=request), asked)
+        together = [reply.json()["answers"] for reply in replies]
+    assert [answers[0] for answers in together[:2]] == written * 2
     embedded = client.post("/embed", json={"texts": ["an acid"], "molecules": ["CCO", "CCN"]}).json()
     np.testing.assert_allclose(embedded["texts"], model.embed_text(["an acid"]), atol=1e-6)
     np.testing.assert_allclose(embedded["molecules"], model.embed_molecules(["CCO", "CCN"]), atol=1e-6)
@@ -71,6 +77,7 @@ MALFORMED = [
     ("/caption", {"molecules": ["C"], "decoding": {"temperature": 0}}, 422, "temperature"),
     ("/generate", {"texts": ["x" * 100_000]}, 422, "texts"),
     ("/generate", {"texts": ["   "]}, 422, "text 0"),
+    ("/generate", {"texts": ["an acid"], "decoding": {"max_length": 3}}, 422, "max_length leaves 3 tokens"),
     ("/generate", {"texts": ["x" * 10_000] * 64 + ["x" * 600_000]}, 413, "bytes"),
     ("/embed", {}, 422, "nothing to embed"),
     ("/embed", {"texts": [3]}, 422, "texts"),

@@ -32,7 +32,7 @@ def test_every_answer_meets_what_is_asked_and_begins_with_the_prefix(model):
     given = [
         answers
         for number, text in enumerate(["An alcohol.", "An acid."])
-        for answers in model.answers("generate", [text], first=number, steering=steering, **sampled)
+        for answers in model.answers("generate", [text], numbers=[number], steering=steering, **sampled)
     ]
     asked = molecule_filter(forbid_smarts=["N"], weight="30:400")
     strings = [answer.string for answers in given for answer in answers if answer.string]
@@ -77,6 +77,24 @@ def test_what_cannot_be_read_is_said_in_one_line(capsys, small_run, option, valu
     code, out, err = atomas(capsys, "generate", small_run, "An alcohol.", option, value)
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert said in err
+
+
+@pytest.mark.parametrize("prefix", ["C[C@", "C[", "[N+", "[13"])
+def test_a_bracket_that_a_prefix_leaves_open_is_closed(model, prefix):
+    steering = Steering(prefix=prefix, budget=40)
+    (answers,) = model.generate(["An acid."], steering=steering, method="sample", results=2, max_length=32)
+    assert len(answers) == 2 and all(a.startswith(prefix) and "]" in a[len(prefix) :] for a in answers)
+    assert all(molecule_filter().accepts(answer) for answer in answers)
+
+
+def test_a_budget_and_a_length_that_serve_nothing_are_refused(model):
+    with pytest.raises(UserError, match="budget is 3, 5 strings are written at first"):
+        model.generate(["An acid."], steering=Steering(budget=3), method="beam")
+    with pytest.raises(UserError, match="max_length leaves 10 tokens, 12 are kept"):
+        model.generate(["An acid."], max_length=12, steering=Steering(prefix="CC"))
+    for prefix, piece in (("C[#6", "#"), ("C[CH2:1]", ":")):
+        with pytest.raises(UserError, match=f"the prefix holds '{piece}', which the constraint never writes"):
+            model.generate(["An acid."], steering=Steering(prefix=prefix), max_length=32)
 
 
 def test_captions_take_no_steering(model):

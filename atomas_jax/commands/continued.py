@@ -19,6 +19,8 @@ from atomas_jax.files import write_json
 
 _SECONDS = 1.0
 """Between notes of how far the lines are good."""
+_INPUTS = 64
+"""Between notes, where so many come in less time: answers come by the window, and then none for minutes."""
 
 
 class ContinuedOutput:
@@ -39,7 +41,8 @@ class ContinuedOutput:
         """Inputs whose lines are written."""
         self.counts: dict[str, int] = {}
         """Of whatever the caller counts; continued with the lines."""
-        self._digest, self._noted = hashlib.sha256(), time.monotonic()
+        self._digest, self._noted, self._noted_at = hashlib.sha256(), time.monotonic(), 0
+        self._midway = False  # an input's lines are being written, so that what is counted may not be what is there
         if out is None:
             return
         self._lines, self._rejects = _Part(out), _Part(rejects_of(out))
@@ -57,36 +60,41 @@ class ContinuedOutput:
             self._count(next(inputs, Line(0, "")))
         if self._digest.hexdigest() != self._before["sha256"]:
             raise UserError(f"{self._lines.partial} was begun on other inputs: delete it to start anew")
-        self.counts = self._before["counts"]
+        self.counts, self._noted_at = self._before["counts"], self.done
         self._lines.go_on_at(self._before["bytes"])
         self._rejects.go_on_at(self._before["rejects"])
         return inputs
 
-    def write(self, given: Line, lines: list[str]) -> None:
-        """The lines of the next input."""
+    def write(self, given: Line, lines: list[str], counts: dict[str, int]) -> None:
+        """The lines of the next input, and what is to be added to `counts` with them."""
+        self._midway = True
         self._count(given)
+        for what, number in counts.items():
+            self.counts[what] = self.counts.get(what, 0) + number
         text = "".join(f"{line}\n" for line in lines)
         if self.out is None:
             # found anew each time: on a terminal it is the bar's, which keeps lines above it
             print(text, end="", file=None if sys.stdout.isatty() else sys.stdout, flush=True)
             return
         self._lines.write(text)
-        if time.monotonic() - self._noted > _SECONDS:
+        self._midway = False
+        if self.done - self._noted_at >= _INPUTS or time.monotonic() - self._noted > _SECONDS:
             self._write_note()
 
     def refuse(self, given: Line, file: str, line: str) -> None:
         """The next input is refused for its fault: `line` keeps its place, the reason goes to the rejects."""
+        self._midway = True
         if self.out is None:
             print(f"line {given.number} is refused: {given.fault}", file=sys.stderr)
         else:
             reject = {"file": file, "line": given.number, "why": given.fault, "raw": given.string[:200]}
             self._rejects.write(json.dumps(reject, ensure_ascii=False) + "\n")
-        self.write(given, [line])
+        self.write(given, [line], {"refused": 1})
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.out is None or self._lines.stream is None:
             return
-        if kind is not None:
+        if kind is not None and not self._midway:
             self._write_note()
         for part in (self._rejects, self._lines):
             part.close(whole=kind is None)
@@ -98,7 +106,7 @@ class ContinuedOutput:
         self.done += 1
 
     def _write_note(self) -> None:
-        self._noted = time.monotonic()
+        self._noted, self._noted_at = time.monotonic(), self.done
         progress = {"inputs": self.done, "bytes": self._lines.kept(), "rejects": self._rejects.kept()}
         progress["sha256"] = self._digest.hexdigest()
         write_json(self._note, {"header": self.header, "counts": self.counts, **progress})

@@ -4,7 +4,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,9 +116,15 @@ def _rewrite(
                 bar.print(f"continuing {out} at input {output.done + 1:,}")
 
             def answers_to(strings: Iterator[str]) -> "Iterator[list[Answer]]":
-                first = output.done - output.counts.get("refused", 0)
+                numbers = count(output.done - output.counts.get("refused", 0))
                 return model.answers(
-                    task, strings, bar.advance, first=first, batch_size=batch_size, **options, **decoding.given()
+                    task,
+                    strings,
+                    bar.advance,
+                    numbers=numbers,
+                    batch_size=batch_size,
+                    **options,
+                    **decoding.given(),
                 )
 
             rest = (line if line.fault else line._replace(fault=fault_of(line.string)) for line in rest)
@@ -127,12 +133,11 @@ def _rewrite(
                 for line, answers in _in_order(group, task, answers_to):
                     if line.fault:
                         bar.advance()
-                        output.counts["refused"] = output.counts.get("refused", 0) + 1
                         output.refuse(line, str(file), _line(line.string, NOTHING, scores))
                         continue
-                    wanted = settings["results"] if steering else len(answers)
-                    _count(output.counts, answers, wanted, steering is not None)
-                    output.write(line, [_line(line.string, answer, scores) for answer in answers])
+                    wanted = settings["results"] if task == "generate" else len(answers)
+                    counts = _counts(answers, wanted, steering is not None)
+                    output.write(line, [_line(line.string, answer, scores) for answer in answers], counts)
         _report(output.counts, steering is not None, out)
 
 
@@ -193,15 +198,12 @@ def _line(string: str, answer: "Answer", scores: bool) -> str:
     return f"{line}\t{answer.log_probability:.4f}" if answer.log_probability > float("-inf") else f"{line}\t"
 
 
-def _count(counts: dict[str, int], answers: "list[Answer]", wanted: int, steered: bool) -> None:
+def _counts(answers: "list[Answer]", wanted: int, steered: bool) -> dict[str, int]:
     """Counts of answers as the model gave them, replaced ones and missing ones; of steered ones the strings tried."""
     found = [answer for answer in answers if answer.string or not answer.replaced]
     replaced = sum(answer.replaced for answer in found)
-    here = {"kept": len(found) - replaced, "replaced": replaced, "missing": wanted - len(found)}
-    if steered:
-        here["tried"] = answers[0].tried
-    for what, number in here.items():
-        counts[what] = counts.get(what, 0) + number
+    counts = {"kept": len(found) - replaced, "replaced": replaced, "missing": wanted - len(found)}
+    return counts | ({"tried": answers[0].tried} if steered else {})
 
 
 def _report(counts: dict[str, int], steered: bool, out: Path | None) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import islice, tee
 from typing import NamedTuple
 
 import numpy as np
@@ -65,26 +65,25 @@ class Chooser:
     budget: int | None = None
     """Strings tried for an input at most, its candidates counted; None is all of `REDRAWS` beside the candidates."""
 
-    def answers(self, inputs: Iterable, first: int, group: int, on_progress=None) -> Iterator[list[Answer]]:
-        """`settings.results` answers an input, in input order; inputs count from `first`. Fewer where no more strings
-        are found, but never none."""
+    def answers(
+        self, inputs: Iterable, numbers: Iterable[int], group: int, largest: int | None = None, on_progress=None
+    ) -> Iterator[list[Answer]]:
+        """`settings.results` answers an input, in input order. Fewer where no more strings are found, but never none.
+
+        `numbers` name the inputs' random numbers. Inputs are chosen for `group` at a time, then for twice as many, up
+        to `largest` (`group` by itself): the more there are, the fuller the batches of further samples.
+        """
         # the writer reads ahead of what it yields, and the inputs are wanted again here
-        waiting: list = []
-
-        def remembered():
-            for item in inputs:
-                waiting.append(item)
-                yield item
-
+        named, items, names = tee(zip(inputs, numbers), 3)
         # what takes time is the writing; on a budget it is the further samples, so that an input is done when chosen
         while_writing, when_chosen = (on_progress, None) if self.budget is None else (None, on_progress)
-        written = self.write(remembered(), count(first), self.settings, while_writing)
+        written = self.write((item for item, _ in items), (name for _, name in names), self.settings, while_writing)
         while chunk := list(islice(written, group)):
-            here, waiting[: len(chunk)] = waiting[: len(chunk)], []
-            yield from self._chosen(here, list(range(first, first + len(chunk))), chunk, when_chosen or _nobody)
-            first += len(chunk)
+            here, numbered = zip(*islice(named, len(chunk)))
+            yield from self._chosen(here, numbered, chunk, when_chosen or _nobody)
+            group = min(2 * group, largest or group)
 
-    def _chosen(self, inputs: list, numbers: list[int], written: list[Written], progress) -> list[list[Answer]]:
+    def _chosen(self, inputs: Sequence, numbers: Sequence[int], written: list[Written], progress) -> list[list[Answer]]:
         wanted = self.settings.results
         candidates = self._ranked(inputs, written)
         if self.accept is None:
@@ -92,7 +91,7 @@ class Chooser:
             return [[a._replace(tried=len(answers)) for a in answers[:wanted]] for answers in candidates]
         # a candidate from behind the first `wanted` comes in only where one of those was refused
         marked = [[a._replace(replaced=i >= wanted) for i, a in enumerate(answers)] for answers in candidates]
-        chosen = [[a for a in answers if self.accept(a.string)][:wanted] for answers in marked]
+        chosen = [self._good(answers)[:wanted] for answers in marked]
         tried = [len(answers) for answers in candidates]
         progress(sum(len(answers) == wanted for answers in chosen))
         for round_, draws, lots in self._lots(chosen):
@@ -101,7 +100,8 @@ class Chooser:
                 if first < draws and len(chosen[i]) < wanted:
                     counted = min(LOT, draws - first)
                     (answers,) = self._ranked([inputs[i]], [strings], counted)
-                    chosen[i] += self._further(chosen[i], answers)[: wanted - len(chosen[i])]
+                    further = [a._replace(replaced=True) for a in answers]
+                    chosen[i] += self._good(further, chosen[i])[: wanted - len(chosen[i])]
                     tried[i] += counted
                     progress(int(len(chosen[i]) == wanted))
                     if all(len(answers) == wanted for answers in chosen):
@@ -125,7 +125,9 @@ class Chooser:
                 yield round_, draws, [(i, each) for each in firsts for i in short]
                 first = firsts.stop
 
-    def _drawn(self, inputs: list, numbers: list[int], lots: list[tuple[int, int]], round_: int) -> Iterator[Written]:
+    def _drawn(
+        self, inputs: Sequence, numbers: Sequence[int], lots: list[tuple[int, int]], round_: int
+    ) -> Iterator[Written]:
         """The strings of lots: draws of their own for every round, input and sample, whatever else is in the list."""
         settings = replace(self._redrawn(round_), results=LOT, candidates=0, seed=self.settings.seed + (round_ << 24))
         filled = lots + lots[-1:] * (-len(lots) % LOTS)
@@ -141,15 +143,19 @@ class Chooser:
         temperature = _FLAT if round_ == len(REDRAWS) else max(settings.temperature, 1.0)
         return replace(settings, temperature=temperature, top_k=0, top_p=1.0, min_p=0.0)
 
-    def _further(self, chosen: list[Answer], drawn: list[Answer]) -> list[Answer]:
-        """The valid ones of more samples; where the method's strings all differ, those not chosen yet."""
-        good = [a._replace(replaced=True) for a in drawn if self.accept(a.string)]
+    def _good(self, candidates: list[Answer], chosen: Sequence[Answer] = ()) -> list[Answer]:
+        """Those that are accepted; where the method's strings all differ, the first of equal ones, not chosen yet:
+        several sequences of tokens may spell one string."""
+        good = [a for a in candidates if self.accept(a.string)]
         if self.settings.method in ("greedy", "sample"):
             return good
-        known = {a.string for a in chosen}
-        return list({a.string: a for a in good if a.string not in known}.values())
+        known, different = {a.string for a in chosen}, {}
+        for a in good:
+            if a.string not in known:
+                different.setdefault(a.string, a)
+        return list(different.values())
 
-    def _ranked(self, inputs: list, written: list[Written], most: int | None = None) -> list[list[Answer]]:
+    def _ranked(self, inputs: Sequence, written: list[Written], most: int | None = None) -> list[list[Answer]]:
         """The strings written, `most` an input, the best first."""
         candidates = [
             [

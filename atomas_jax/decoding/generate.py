@@ -6,7 +6,6 @@ Dimension letters: B strings of a batch, S their padded length, V vocabulary.
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import count, islice, repeat
 from typing import Any
 
@@ -53,7 +52,6 @@ def generate(
     settings: DecodingConfig,
     *,
     start_id: int,
-    weights: StepWeights | None = None,
     allowed: Bool[np.ndarray, " V"] | None = None,
     constraint: Constraint | None = None,
     prefix: Sequence[int] = (),
@@ -66,16 +64,16 @@ def generate(
 ) -> Iterator[Written]:
     """Write `settings.written` strings for every input; yields in input order, as soon as a window of batches is done.
 
-    `params`: unboxed parameters of `EncoderDecoder(config)`. `inputs`: token ids ending with the end token; read as
-    needed, so the list may be endless. `start_id`: the decoder's start token. `weights`: `decoder_weights(params,
-    config)` for who calls often; made here without. `allowed`: tokens that may be written, of the tokenizer's length or
-    the model's; ids beyond it never are. `constraint`: what may follow what. `prefix`: tokens that every string starts
-    with. `numbers`: what the inputs' random numbers are named by, 0, 1, 2 ... by themselves; `samples`: the number of
-    each one's first sample, 0 by itself. `window`: batches sorted by length together at most; 1 for inputs that come
-    slowly. `devices` share every batch (all of this process by themselves). `on_progress` is called with the number of
-    inputs finished since the last call. Strings are padded to powers of two from 32, so few programs are compiled, and
-    what a row gives does not depend on its neighbours but for rounding. Choosing among the strings written (`results`,
-    `rerank`, `valid`) is left to the caller. Raises UserError for an input without tokens or with an unknown id.
+    `params`: unboxed parameters of `EncoderDecoder(config)`, or `DecoderWeights` of them for who calls often. `inputs`:
+    token ids ending with the end token; read as needed, so the list may be endless. `start_id`: the decoder's start
+    token. `allowed`: tokens that may be written, of the tokenizer's length or the model's; ids beyond it never are.
+    `constraint`: what may follow what. `prefix`: tokens that every string starts with. `numbers`: what the inputs'
+    random numbers are named by, 0, 1, 2 ... by themselves; `samples`: the number of each one's first sample, 0 by
+    itself. `window`: batches sorted by length together at most; 1 for inputs that come slowly. `devices` share every
+    batch (all of this process by themselves). `on_progress` is called with the number of inputs finished since the last
+    call. Strings are padded to powers of two from 32, so few programs are compiled, and what a row gives does not
+    depend on its neighbours but for rounding. Choosing among the strings written (`results`, `rerank`, `valid`) is left
+    to the caller. Raises UserError for an input without tokens or with an unknown id.
     """
     way, progress = _WAYS[settings.method], on_progress or (lambda count: None)
     rules = Rules(
@@ -84,6 +82,8 @@ def generate(
         constraint=constraint,
         prefix=_forced(prefix, config, settings),
     )
+    held = params if isinstance(params, DecoderWeights) else DecoderWeights(params)
+    config = typed(config, settings, devices)
     mesh, placed = None, False
     settings, compiled = replace(settings, seed=0, compiled=True), settings.compiled
     named = zip(count() if numbers is None else numbers, repeat(0) if samples is None else samples)
@@ -94,10 +94,10 @@ def generate(
     ]:
         rows = min(batch_size, power_of_two(len(inputs_read)))
         if not placed:
-            weights, mesh, placed = weights or decoder_weights(params, config), _mesh(devices, rows, compiled), True
+            mesh, placed = _mesh(devices, rows, compiled), True
+            params, weights = held.on(config, mesh)
             if mesh:
-                everywhere = NamedSharding(mesh, PartitionSpec())
-                params, weights, rules = jax.device_put((params, weights, rules), everywhere)
+                rules = jax.device_put(rules, NamedSharding(mesh, PartitionSpec()))
         if mesh:
             rows = -(-rows // mesh.size) * mesh.size
         results: dict[int, Written] = {}
@@ -112,10 +112,30 @@ def generate(
         batches = min(2 * batches, window)
 
 
-@partial(jax.jit, static_argnames="config")
-def decoder_weights(params: Any, config: T5Config) -> StepWeights:
-    """What every step reads, laid out for it: worth keeping beside parameters that many calls use."""
-    return step_weights(params, config)
+class DecoderWeights:
+    """Parameters and what every step reads of them, laid out for it: kept for every type and every set of devices they
+    were wanted on, so that further calls of `generate` copy nothing."""
+
+    def __init__(self, params: Any):
+        self._params, self._kept = params, {}
+
+    def on(self, config: T5Config, mesh: Mesh | None) -> tuple[Any, StepWeights]:
+        """The parameters of `EncoderDecoder(config)` and the weights of its step, on all devices of a mesh."""
+        if (config, mesh) not in self._kept:
+            kept = self._params, _step_weights(self._params, config)
+            self._kept[config, mesh] = jax.device_put(kept, NamedSharding(mesh, PartitionSpec())) if mesh else kept
+        return self._kept[config, mesh]
+
+
+_step_weights = jax.jit(step_weights, static_argnames="config")
+
+
+def typed(config: T5Config, settings: DecodingConfig, devices: Sequence[jax.Device] | None) -> T5Config:
+    """The model with the type that strings are written in."""
+    if settings.dtype != "auto":
+        return replace(config, dtype=settings.dtype)
+    on_cpu = (devices or jax.local_devices())[0].platform == "cpu"
+    return config if on_cpu else replace(config, dtype="bfloat16")
 
 
 def _mesh(devices: Sequence[jax.Device] | None, rows: int, compiled: bool) -> Mesh | None:

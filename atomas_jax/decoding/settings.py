@@ -13,10 +13,11 @@ class DecodingConfig:
     """Settings of one decoding. Lengths are tokens, the end token counted, the start token not."""
 
     method: Literal["greedy", "sample", "distinct", "beam"] = "greedy"
-    """The most probable token each time; random ones; random ones whose strings all differ; the most probable of many
-    strings."""
+    """The most probable token each time; random ones; random ones that all differ; the most probable of many strings.
+    Of the last two, valid molecules differ as strings, all else token by token: one text may be cut in many ways."""
     max_length: int = 256
-    """A string that has not ended by then is cut there."""
+    """A string that has not ended by then is cut there. Under the constraint a SMILES is completed by then: for that
+    the last 12 tokens are kept, and 3 more for every ring and branch that is open."""
     results: int = 1
     """Strings for each input: samples, or the best beams. Greedy decoding gives one."""
     candidates: int = 0
@@ -50,6 +51,9 @@ class DecodingConfig:
     valid: bool = True
     """Of SMILES, give only those RDKit reads: the next candidate replaces one that it does not, and more are drawn,
     under the constraint, where none is left."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of activations and caches while strings are written; parameters, norms, softmax and logits are float32
+    whatever it is. `auto` is bfloat16 on accelerators, the run's own on CPU."""
     compiled: bool = True
     """False runs the loop in Python, one operation at a time, for a debugger: the same result, far slower."""
 
@@ -58,6 +62,8 @@ class DecodingConfig:
             raise UserError(f"decoding method {self.method!r} is not known: choose one of {', '.join(METHODS)}")
         if self.rerank not in ("none", "global", "tokens"):
             raise UserError(f"rerank {self.rerank!r} is not known: choose none, global or tokens")
+        if self.dtype not in ("auto", "float32", "bfloat16"):
+            raise UserError(f"dtype {self.dtype!r} is not known: choose auto, float32 or bfloat16")
         for name in ("max_length", "results", "beams"):
             if getattr(self, name) < 1:
                 raise UserError(f"decoding setting {name} is {getattr(self, name)}: want 1 or more")

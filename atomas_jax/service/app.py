@@ -2,12 +2,11 @@
 
 Everything a caller can get wrong is answered by a status of 400 to 499 with one line and reaches no device. The device
 has one thread; strings of all callers that want the same of it share its batches (see `batching`), whose numbers of
-rows are powers of two, so that few programs are compiled. Sampling alone is done request by request: what is drawn for
-a string hangs on its place, and a caller's seed must give the same whoever else asks.
+rows are powers of two, so that few programs are compiled. What is drawn for a
+string hangs on its place in its request, and a caller's seed gives the same, but for rounding, whoever else asks.
 """
 
 import asyncio
-import itertools
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -52,7 +51,6 @@ def make_app(
       largest: strings the device does at a time. most: strings that may wait; more are told 503.
     """
     batcher = Batcher(partial(_work, model, finder), largest, most)
-    alone = itertools.count()
 
     @asynccontextmanager
     async def lifespan(_):
@@ -85,9 +83,9 @@ def make_app(
 
     async def write(task: str, strings: Sequence[str], decoding: Decoding) -> Written:
         settings = decoding.model_dump(exclude_none=True)
-        chosen = model.decoding(**settings)
-        apart = next(alone) if chosen.method == "sample" else None
-        return Written(answers=await batcher.ask((task, tuple(sorted(settings.items())), apart), strings))
+        model.decoding(**settings)  # what cannot be is told before it reaches the device
+        items = list(enumerate(strings))
+        return Written(answers=await batcher.ask((task, tuple(sorted(settings.items()))), items))
 
     @app.get("/health")
     async def health() -> Health:
@@ -160,8 +158,10 @@ def _work(model: TrainedModel, finder: Finder | None, kind: Hashable, items: lis
     """What the device's thread does with a batch."""
     task = kind[0]
     if task in ("caption", "generate"):
-        longest = max(len(item.encode()) for item in items)  # no fewer than its tokens
-        written = model.answers(task, items, batch_size=fitting(len(items), longest), **dict(kind[1]))
+        places, strings = zip(*items)
+        longest = max(len(string.encode()) for string in strings)  # no fewer than its tokens
+        batch_size = fitting(len(strings), longest)
+        written = model.answers(task, strings, numbers=places, batch_size=batch_size, **dict(kind[1]))
         return [[answer.string for answer in answers] for answers in written]
     if task == "search":
         _, settings, asked = kind
