@@ -104,6 +104,26 @@ def base_specs(words: str, model=preset("base")):  # noqa: B008
     return shapes, parameter_specs(shapes, logical_axes(model), MeshShape.named(words))
 
 
+def test_without_a_mesh_as_many_devices_work_as_the_batches_split_over():
+    program = """
+import jax
+from atomas_jax.batching.configuration import BatchConfig
+from atomas_jax.training.configuration import TrainingConfig
+from atomas_jax.training.loop import mesh_of
+for unit, accumulate in ((0, 1), (4, 1), (6, 1), (8, 1), (16, 1), (8, 4), (1, 2)):
+    mesh = mesh_of(BatchConfig(pairs=48, unit=unit), TrainingConfig(accumulate=accumulate))
+    print(mesh.shape["data"], mesh.size)
+    """
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "XLA_FLAGS": flags},
+        cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert [int(line.split()[0]) for line in run.stdout.splitlines()] == [1, 4, 6, 8, 8, 2, 1]
+    assert all(len({*line.split()}) == 1 for line in run.stdout.splitlines()), "all of them along `data`"
+
+
 @pytest.mark.parametrize("name", ["base", "t5-base", "xl"])
 def test_parameters_shrink_with_the_devices_that_split_them(name):
     shapes, specs = base_specs("fsdp=8,tensor=4", preset(name))

@@ -6,10 +6,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import jax
+from jax.sharding import Mesh
 
 from atomas_jax import progress
 from atomas_jax.batching.batches import training_batches, training_rows, training_schedule, usable_rows
-from atomas_jax.batching.blocks import check_groups
+from atomas_jax.batching.blocks import check_groups, unit_of
 from atomas_jax.batching.configuration import BatchConfig
 from atomas_jax.batching.schedule import Schedule
 from atomas_jax.corpus.prepared import PreparedCorpus, Split
@@ -23,7 +24,7 @@ from atomas_jax.training import processes
 from atomas_jax.training.checkpoints import Checkpoints, load_weights
 from atomas_jax.training.configuration import OptimizerConfig, TrainingConfig
 from atomas_jax.training.log import Log
-from atomas_jax.training.partitioning import MeshShape, batch_sharding, make_mesh, place_rows, rows_here
+from atomas_jax.training.partitioning import batch_sharding, make_mesh, place_rows, rows_here
 from atomas_jax.training.programs import Kept
 from atomas_jax.training.state import TrainState, make_state, sharded_state, shardings
 from atomas_jax.training.step import make_train_step, make_validation_step
@@ -59,13 +60,13 @@ def train(
     Raises:
       UserError: a damaged checkpoint, `training.refusals` non-finite steps in a row.
     """
-    mesh, first = make_mesh(training.mesh), processes.is_first()
+    mesh, first = mesh_of(batches, training), processes.is_first()
     tokenizer = corpus.tokenizer
     starts = Starts(text=tokenizer.text_start_id, smiles=tokenizer.smiles_start_id)
     split = corpus.split("train")
     schedule = training_schedule(split, batches, training.seed)
     sharding = batch_sharding(mesh)
-    groups = _groups(batches, training)
+    groups = _groups(mesh, batches, training)
     transformation = optimizers.build(optimizer, training.steps)
     abstract, make = sharded_state(mesh, model, lambda: make_state(model, objectives, transformation, training.seed))
     facts = (model, objectives, optimizer, training.steps, training.seed)
@@ -94,6 +95,11 @@ def train(
         stopping = leaving.enter_context(processes.stop_requests())
         bar = leaving.enter_context(progress.bar("train", training.steps, "steps", start, shown=first))
         bar.print(_summary(schedule, split, batches, start))
+        if mesh.size < len(jax.devices()):
+            bar.print(
+                f"{mesh.size} of {len(jax.devices())} devices work: batches.unit is {unit_of(batches)}; "
+                f"begin a run with --batches.unit {len(jax.devices()) * training.accumulate} for all of them"
+            )
         if damaged:
             lost = ", ".join(map(str, damaged))
             bar.print(f"checkpoint {lost} is damaged: going on from {start}")
@@ -203,8 +209,18 @@ def _with_weights(state: TrainState, initial: RunFolder, abstract: TrainState) -
     return replace(state, params=params, average=jax.tree.map(jax.numpy.copy, params))
 
 
-def _groups(batches: BatchConfig, training: TrainingConfig) -> int:
-    return check_groups(batches, MeshShape.parse(training.mesh, len(jax.devices())).rows, training.accumulate)
+def mesh_of(batches: BatchConfig, training: TrainingConfig) -> Mesh:
+    """The mesh of `training.mesh`. Where that is empty and the job is one process, of as many devices as the batches
+    split over: a machine with several trains what one with a single device does."""
+    devices = jax.devices()
+    if not training.mesh and jax.process_count() == 1:
+        unit = unit_of(batches) // max(training.accumulate, 1)
+        devices = devices[: max((n for n in range(1, len(devices) + 1) if unit and unit % n == 0), default=1)]
+    return make_mesh(training.mesh, devices)
+
+
+def _groups(mesh: Mesh, batches: BatchConfig, training: TrainingConfig) -> int:
+    return check_groups(batches, mesh.shape["data"] * mesh.shape["fsdp"], training.accumulate)
 
 
 def _held_out(corpus: PreparedCorpus, training: TrainingConfig) -> Split | None:
@@ -232,7 +248,7 @@ def check(
         raise UserError(
             f"model.transformer.dropout = {model.transformer.dropout}: it must be at least 0 and less than 1"
         )
-    _groups(batches, training)
+    _groups(mesh_of(batches, training), batches, training)
     training_rows(corpus.split("train"), batches)
     held_out = _held_out(corpus, training)
     if held_out and not len(usable_rows(held_out, batches)):
