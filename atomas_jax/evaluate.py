@@ -55,13 +55,14 @@ def evaluate(
         is the model.
 
     Raises:
-      UserError: no such run, corpus or split; a folder that cannot be written; a decoding setting that is none; a
-        vocabulary or WordNet that is not where the settings say.
+      UserError: no such run, corpus or split; a folder that cannot be written; decoding settings that are none or leave
+        nothing to write; a vocabulary or WordNet that is not where the settings say.
     """
     check_means(config)  # before an hour of writing
     run = RunFolder(run_folder)
     model = load(run_folder, checkpoint)
     decoded = model.decoding(**{"valid": False, **(decoding or {})})
+    model.check("generate", decoded)
     if not (corpus_folder := corpus_folder or run.own_corpus()):
         raise UserError(f"{run.path} does not say which corpus it was trained on: name one with --corpus")
     corpus = PreparedCorpus.open(corpus_folder)

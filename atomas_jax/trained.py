@@ -142,15 +142,8 @@ class TrainedModel:
             decoding = replace(decoding, candidates=decoding.beams)
         if steering is not None and steering.budget < decoding.written:
             raise UserError(f"budget is {steering.budget}, {decoding.written} strings are written at first: raise it")
-        room = decoding.max_length - len(prefix)
-        if may_constrain and decoding.constrained:
-            if room < RESERVE:
-                raise UserError(
-                    f"max_length leaves {room} tokens, {RESERVE} are kept for completing a SMILES: raise it"
-                )
-            if unknown := self._validity(decoding.max_length).never_written(prefix):
-                piece = tokenizer.decode_smiles(unknown[:1])
-                raise UserError(f"the prefix holds {piece!r}, which the constraint never writes: set constrained False")
+        if constraint is None:
+            self.check(task, decoding, prefix)
 
         def write(strings, numbers, chosen, on_progress=None, samples=None):
             # further samples always come in the same number, so that one program is compiled
@@ -182,6 +175,18 @@ class TrainedModel:
             agree if decoding.rerank != "none" else None,
             steering.budget if steering else None,
         ).answers(inputs, count() if numbers is None else numbers, group, largest, progress)
+
+    def check(self, task: Literal["caption", "generate"], decoding: DecodingConfig, prefix: Sequence[int] = ()) -> None:
+        """Raises UserError where the validity constraint leaves nothing to write: too few tokens, a prefix of what it
+        never writes. `answers` asks so before anything is written."""
+        if task != "generate" or self.tokenizer.kind != "atomwise" or not decoding.constrained:
+            return
+        room = decoding.max_length - len(prefix)
+        if room < RESERVE:
+            raise UserError(f"max_length leaves {room} tokens, {RESERVE} are kept for completing a SMILES: raise it")
+        if unknown := self._validity(decoding.max_length).never_written(prefix):
+            piece = self.tokenizer.decode_smiles(unknown[:1])
+            raise UserError(f"the prefix holds {piece!r}, which the constraint never writes: set constrained False")
 
     def _validity(self, length: int) -> Constraint:
         """The constraint for strings of so many tokens, of which there are one or more an atom and one ends it."""

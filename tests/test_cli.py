@@ -297,12 +297,12 @@ def test_evaluate_takes_decoding_settings_and_names_the_checkpoint(capsys, small
     shutil.copytree(small_run, run)
     pool.write_text("CCCCCCCCBr\nCCCCCCCCI\n")
     ranked = ["--ranking", "text2mol33k", "--pool", pool, "--positives", "twins"]
-    options = ["--checkpoint", "9", "--limit", "3", "--decoding.max-length", "7", "--spellings", "2", *ranked]
+    options = ["--checkpoint", "9", "--limit", "3", "--decoding.max-length", "12", "--spellings", "2", *ranked]
     code, out, err = atomas(capsys, "evaluate", run, *options)
     assert code == 0, err
     assert "2 more molecules and 0 more texts" in " ".join(out.split())
     assert "checkpoint of step 9 of 12" in " ".join(out.split())
-    assert "of at most 7 tokens" in " ".join(out.split())
+    assert "of at most 12 tokens" in " ".join(out.split())
     assert '<a href="evaluation/test/examples.html">' in (run / "report.html").read_text()
     written = {path.name for path in (run / "evaluation/test").iterdir()}
     assert {"results.json", "results.csv", "results.tex", "slices.csv", "examples.html"} < written

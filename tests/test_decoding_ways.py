@@ -184,12 +184,31 @@ print("equal")
 """
 
 
-@pytest.mark.slow
+TWO = """
+import sys
+sys.path[:0] = {path!r}
+import jax
+from jax.sharding import AxisType
+from test_decoding_ways import drawn, write
+from atomas_jax.decoding.generate import DecoderWeights
+from atomas_jax.decoding.settings import DecodingConfig
+held, settings, inputs = DecoderWeights(drawn(15)), DecodingConfig(max_length=8), [[4, 1], [5, 6, 1], [7, 1], [4, 4, 1]]
+alone = write(held, inputs, settings, devices=jax.devices()[:1])
+shared = write(held, inputs, settings)
+assert [r.tokens for r in shared] == [r.tokens for r in alone]
+with jax.set_mesh(jax.make_mesh((2,), ("job",), axis_types=(AxisType.Auto,))):  # as while a model is trained
+    within = write(held, inputs, settings)
+assert [r.tokens for r in within] == [r.tokens for r in alone]
+print("equal")
+"""
+
+
 @pytest.mark.multiprocess
-def test_eight_devices_write_what_one_does():
+@pytest.mark.parametrize("devices", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_several_devices_write_what_one_does(devices):
     here = Path(__file__).resolve().parent
-    program = EIGHT.format(path=[str(here), str(here.parent)])
-    flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
+    program = {2: TWO, 8: EIGHT}[devices].format(path=[str(here), str(here.parent)])
+    flags = os.environ["XLA_FLAGS"] + f" --xla_force_host_platform_device_count={devices}"
     process = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, text=True
     )

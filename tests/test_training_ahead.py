@@ -56,7 +56,7 @@ def test_an_unknown_chip_is_one_line(capsys, monkeypatch):
     assert "it begins with one of v4, v5e, v5p, v6e" in out
 
 
-def test_what_training_refuses_does_not_fit_either(capsys, monkeypatch):
+def test_batches_that_do_not_split_over_the_topology_do_not_fit(capsys, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.setattr(ahead, "_devices", lambda topology: [None] * 4)
     code, out = said(capsys, "compile", "tiny")

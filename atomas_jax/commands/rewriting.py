@@ -89,6 +89,7 @@ def _rewrite(
     steering: Steering | None = None,
 ) -> None:  # fmt: skip
     from atomas_jax.decoding.answers import NOTHING
+    from atomas_jax.decoding.generate import typed
     from atomas_jax.trained import load
 
     if batch_size < 1:
@@ -103,7 +104,9 @@ def _rewrite(
         if fault := fault_of(string):
             raise UserError(fault)
     model = load(run, checkpoint)
-    settings = asdict(model.decoding(**decoding.given()))
+    chosen = model.decoding(**decoding.given())
+    # by the type itself: what was begun on one kind of device is not continued in another's
+    settings = asdict(chosen) | {"dtype": typed(model.config.transformer, chosen).dtype}
     header = {"command": task, "run": str(run.resolve()), "step": model.step, "scores": scores, **settings}
     options = {} if steering is None else {"steering": steering}
     if steering is not None:

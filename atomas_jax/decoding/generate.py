@@ -113,8 +113,8 @@ def generate(
 
 
 class DecoderWeights:
-    """Parameters and what every step reads of them, laid out for it: kept for every type and every set of devices they
-    were wanted on, so that further calls of `generate` copy nothing."""
+    """Parameters and what every step reads of them, laid out for it: kept for the type and the devices they
+    were wanted on last, so that further calls of `generate` copy nothing."""
 
     def __init__(self, params: Any):
         self._params, self._kept = params, {}
@@ -123,14 +123,15 @@ class DecoderWeights:
         """The parameters of `EncoderDecoder(config)` and the weights of its step, on all devices of a mesh."""
         if (config, mesh) not in self._kept:
             kept = self._params, _step_weights(self._params, config)
-            self._kept[config, mesh] = jax.device_put(kept, NamedSharding(mesh, PartitionSpec())) if mesh else kept
+            placed = jax.device_put(kept, NamedSharding(mesh, PartitionSpec())) if mesh else kept
+            self._kept = {(config, mesh): placed}
         return self._kept[config, mesh]
 
 
 _step_weights = jax.jit(step_weights, static_argnames="config")
 
 
-def typed(config: T5Config, settings: DecodingConfig, devices: Sequence[jax.Device] | None) -> T5Config:
+def typed(config: T5Config, settings: DecodingConfig, devices: Sequence[jax.Device] | None = None) -> T5Config:
     """The model with the type that strings are written in."""
     if settings.dtype != "auto":
         return replace(config, dtype=settings.dtype)
@@ -139,9 +140,10 @@ def typed(config: T5Config, settings: DecodingConfig, devices: Sequence[jax.Devi
 
 
 def _mesh(devices: Sequence[jax.Device] | None, rows: int, compiled: bool) -> Mesh | None:
-    """The devices that share a batch of so many rows; None for one alone."""
+    """The devices that share a batch of so many rows; None for one alone, and where there is a mesh already: what a
+    training job writes between its steps goes by the mesh of the job."""
     devices = list(devices or jax.local_devices())[:rows]
-    if len(devices) == 1 or not compiled:
+    if len(devices) == 1 or not compiled or not jax.sharding.get_abstract_mesh().empty:
         return None
     return Mesh(np.asarray(devices), ("data",), axis_types=(AxisType.Auto,))
 

@@ -2,8 +2,8 @@
 
 Everything a caller can get wrong is answered by a status of 400 to 499 with one line and reaches no device. The device
 has one thread; strings of all callers that want the same of it share its batches (see `batching`), whose numbers of
-rows are powers of two, so that few programs are compiled. What is drawn for a
-string hangs on its place in its request, and a caller's seed gives the same, but for rounding, whoever else asks.
+rows are powers of two, so that few programs are compiled. What is drawn for a string hangs on its place in its request,
+and a caller's seed gives the same, but for rounding, whoever else asks.
 """
 
 import asyncio
@@ -83,7 +83,7 @@ def make_app(
 
     async def write(task: str, strings: Sequence[str], decoding: Decoding) -> Written:
         settings = decoding.model_dump(exclude_none=True)
-        model.decoding(**settings)  # what cannot be is told before it reaches the device
+        model.check(task, model.decoding(**settings))  # what cannot be is told before it reaches the device
         items = list(enumerate(strings))
         return Written(answers=await batcher.ask((task, tuple(sorted(settings.items()))), items))
 

@@ -62,7 +62,8 @@ def compile_step(experiment: Experiment, topology: str, smiles: int, text: int) 
 
     Raises:
       UserError: libtpu is missing or does not know the topology; the mesh, the batches and the model do not go
-        together, as `atomas train` would say; the program does not fit a chip (with the compiler's own figures).
+        together, as a job of the whole topology would say; the program does not fit a chip (with the compiler's own
+        figures).
     """
     kind = topology.partition(":")[0]
     if kind not in CHIPS:

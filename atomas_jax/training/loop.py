@@ -97,8 +97,8 @@ def train(
         bar.print(_summary(schedule, split, batches, start))
         if mesh.size < len(jax.devices()):
             bar.print(
-                f"{mesh.size} of {len(jax.devices())} devices work: batches.unit is {unit_of(batches)}; "
-                f"begin a run with --batches.unit {len(jax.devices()) * training.accumulate} for all of them"
+                f"{mesh.size} of {len(jax.devices())} devices work: batches.unit is {unit_of(batches)}, and begun with "
+                f"a multiple of {len(jax.devices()) * training.accumulate}, which divides batches.pairs, all of them do"
             )
         if damaged:
             lost = ", ".join(map(str, damaged))
