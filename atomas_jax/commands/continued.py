@@ -19,7 +19,7 @@ from atomas_jax.files import write_json
 
 _SECONDS = 1.0
 """Between notes of how far the lines are good."""
-_INPUTS = 64
+_INPUTS = 16
 """Between notes, where so many come in less time: answers come by the window, and then none for minutes."""
 
 
