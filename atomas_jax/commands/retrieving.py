@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from atomas_jax import progress
 from atomas_jax.commands.lines import read_lines
+from atomas_jax.commands.molecule_lines import molecule_check, smiles_of
 from atomas_jax.errors import UserError
 
 
@@ -43,7 +44,7 @@ def retrieve(
     asked = list(read_lines(queries, file, "queries"))
     if not library.is_file():
         raise UserError(f"no library at {library}: give --library a file of one {find[:-1]} a line")
-    candidates, fault_of = list(read_lines((), library, "library")), _molecule_check()
+    candidates, fault_of = list(read_lines((), library, "library")), molecule_check()
     if find == "molecules":
         candidates = _molecules(candidates, library, fault_of)
     else:
@@ -54,32 +55,14 @@ def retrieve(
     with progress.bar("embed and search", len(asked) + len(candidates), "strings") as bar:
         queried, searched = [query for _, query in asked], [candidate for _, candidate in candidates]
         if find == "molecules":
-            hits = model.find_molecules(queried, list(map(_smiles, searched)), k, progress=bar.advance)
+            hits = model.find_molecules(queried, list(map(smiles_of, searched)), k, progress=bar.advance)
         else:
-            hits = model.find_texts(list(map(_smiles, queried)), searched, k, progress=bar.advance)
+            hits = model.find_texts(list(map(smiles_of, queried)), searched, k, progress=bar.advance)
     for query, indices, scores in zip(queried, hits.index, hits.score):
         for rank, (index, score) in enumerate(zip(indices, scores), 1):
             number, candidate = candidates[index]
             # a tab, as before a molecule's name, would begin another column
             print(_cell(query), rank, f"{score:.4f}", number, _cell(candidate), sep="\t")
-
-
-def _molecule_check() -> Callable[[str], str]:
-    """Says why a line holds no molecule; an empty string where it does."""
-    try:
-        from atomas_jax.chemistry.molecules import InvalidMolecule, parse
-    except ModuleNotFoundError as missing:
-        print(f"molecules are not checked: {missing.name} is not installed", file=sys.stderr)
-        return lambda line: ""
-
-    def fault_of(line: str) -> str:
-        try:
-            parse(_smiles(line))
-        except InvalidMolecule as error:
-            return str(error)
-        return ""
-
-    return fault_of
 
 
 def _molecules(lines: list[tuple[int, str]], library: Path, fault_of: Callable[[str], str]) -> list[tuple[int, str]]:
@@ -94,11 +77,6 @@ def _molecules(lines: list[tuple[int, str]], library: Path, fault_of: Callable[[
             raise UserError(told)
         print(f"left out of {told}", file=sys.stderr)
     return [(number, line) for number, line in lines if number not in faults]
-
-
-def _smiles(line: str) -> str:
-    """A line without the name behind its SMILES."""
-    return (line.split() or [""])[0]
 
 
 def _cell(string: str) -> str:

@@ -14,6 +14,7 @@ from atomas_jax import progress
 from atomas_jax.commands import Unprefixed
 from atomas_jax.commands.continued import ContinuedOutput, rejects_of
 from atomas_jax.commands.lines import Line, any_lines, arriving, count_lines, sections
+from atomas_jax.commands.molecule_lines import molecule_check, smiles_of
 from atomas_jax.commands.writable import check_writable
 from atomas_jax.config import DecodingOverrides
 from atomas_jax.decoding.steering import Steering
@@ -146,31 +147,21 @@ def _rewrite(
 
 def _fault_of(task: str) -> Callable[[str], str]:
     """Says why a string can be no input; an empty string where it can."""
-    try:
-        from atomas_jax.chemistry.molecules import InvalidMolecule, parse
-    except ModuleNotFoundError as missing:
-        if task == "caption":
-            print(f"molecules are not checked: {missing.name} is not installed", file=sys.stderr)
-        parse = None
+    no_molecule = molecule_check() if task == "caption" else lambda string: ""
 
     def fault_of(string: str) -> str:
         if not string.strip():
             return "an input is empty"
         if len(string) > LONGEST:
             return f"{len(string):,} characters, at most {LONGEST:,} are read: {string[:57]!r}..."
-        if task == "caption" and parse is not None:
-            try:
-                parse(_subject(task, string))
-            except InvalidMolecule as error:
-                return str(error)
-        return ""
+        return no_molecule(string)
 
     return fault_of
 
 
 def _subject(task: str, string: str) -> str:
     """What of a line is read: its SMILES without the name behind it, or the text."""
-    return string.split()[0] if task == "caption" else string
+    return smiles_of(string) if task == "caption" else string
 
 
 def _in_order(

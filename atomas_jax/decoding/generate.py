@@ -113,8 +113,8 @@ def generate(
 
 
 class DecoderWeights:
-    """Parameters and what every step reads of them, laid out for it: kept for the type and the devices they
-    were wanted on last, so that further calls of `generate` copy nothing."""
+    """Parameters and what every step reads of them, laid out for it: kept for the type and the devices they were wanted
+    on last, so that further calls of `generate` copy nothing."""
 
     def __init__(self, params: Any):
         self._params, self._kept = params, {}

@@ -38,8 +38,8 @@ class TrainingConfig:
     version of jax)."""
     mesh: str = ""
     """Devices along each axis, as in data=4,fsdp=2,tensor=1: `data` splits the pairs; `fsdp` the pairs and every
-    parameter with its optimiser state; `tensor` heads, feed-forward and vocabulary. When empty
-    all devices are `data`; in a job of one process as many as `batches.unit` allows. It changes no result but dropout's
+    parameter with its optimiser state; `tensor` heads, feed-forward and vocabulary. When empty all
+    devices are `data`; in a job of one process as many as `batches.unit` allows. It changes no result but dropout's
     draws, so a run may resume on another that `batches.unit` allows."""
     distributed: str = ""
     """How the processes of a job find each other: empty for one process alone; `auto` on TPU pods, under SLURM, Open
